@@ -1,0 +1,125 @@
+"""The schema of what the engine reads, and the checks that need no data and no network.
+
+Every default stands in `conf/train.yaml`; the fields here have none. What gets *built* (norm, model, data,
+optimizer, schedule, init) is described by a group's YAML and checked against its constructor instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+PLACEMENTS = ("pre", "post", "preact")
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass
+class EarlyStopping:
+    """patience: epochs without a better validation loss before the run stops; None never stops."""
+
+    patience: Optional[int]
+
+
+@dataclass
+class Checkpoint:
+    """every: epochs between saves of `last.pt`."""
+
+    every: int
+
+
+@dataclass
+class Telemetry:
+    """scalars_every: steps between logged rows of training scalars; None logs evaluations only."""
+
+    scalars_every: Optional[int]
+
+
+@dataclass
+class TrainConfig:
+    """One training run; see `conf/train.yaml` for what each knob means and its default."""
+
+    seed: int
+    epochs: Optional[int]
+    steps: Optional[int]
+    batch_size: int
+    accumulate: int
+    drop_last: Union[bool, str]
+    eval_batch_size: int
+    momentum: Optional[float]
+    placement: str
+    activation: str
+    device: str
+    precision: str
+    compile: bool
+    channels_last: bool
+    threads: Union[int, str]
+    deterministic: bool
+    check_every: int
+    early_stopping: EarlyStopping
+    checkpoint: Checkpoint
+    telemetry: Telemetry
+    weights: Optional[str]
+    data_dir: str
+    runs_dir: str
+    output_dir: Optional[str]
+    norm: Any
+    head_norm: Any
+    model: Any
+    data: Any
+    optimizer: Any
+    schedule: Any
+    init: Any
+
+
+def problems(config: TrainConfig) -> list[str]:
+    """Return a line for every value that cannot work, empty where all can."""
+    found = [
+        f"{name} must be at least 1, got {value}"
+        for name, value in _positive(config).items()
+        if value is not None and value < 1
+    ]
+    found += _durations(config) + _choices(config)
+    if config.momentum is not None and not 0 <= config.momentum <= 1:
+        found.append(f"momentum is the weight of the new batch and must lie in [0, 1], got {config.momentum}")
+    if config.seed < 0:
+        found.append(f"seed must be at least 0, got {config.seed}")
+    return found
+
+
+def _positive(config: TrainConfig) -> dict[str, int | None]:
+    return {
+        "epochs": config.epochs,
+        "steps": config.steps,
+        "batch_size": config.batch_size,
+        "accumulate": config.accumulate,
+        "eval_batch_size": config.eval_batch_size,
+        "check_every": config.check_every,
+        "early_stopping.patience": config.early_stopping.patience,
+        "checkpoint.every": config.checkpoint.every,
+        "telemetry.scalars_every": config.telemetry.scalars_every,
+        "threads": config.threads if isinstance(config.threads, int) else None,
+    }
+
+
+def _durations(config: TrainConfig) -> list[str]:
+    if config.epochs is not None and config.steps is not None:
+        return [f"give epochs or steps, not both (epochs={config.epochs}, steps={config.steps})"]
+    if config.epochs is None and config.steps is None:
+        return ["give epochs or steps: both are null, so the run would have no end"]
+    return []
+
+
+def _choices(config: TrainConfig) -> list[str]:
+    found = []
+    if config.placement not in PLACEMENTS:
+        found.append(f"placement must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
+    if config.precision not in PRECISIONS:
+        found.append(f"precision must be one of {', '.join(PRECISIONS)}, got {config.precision!r}")
+    if isinstance(config.drop_last, str) and config.drop_last != "auto":
+        found.append(f"drop_last must be auto, true or false, got {config.drop_last!r}")
+    if isinstance(config.threads, str) and config.threads != "auto":
+        found.append(f"threads must be auto or a number of at least 1, got {config.threads!r}")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
+        found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {config.device!r}")
+    return found

@@ -1,0 +1,38 @@
+"""What bnexp raises on purpose; anything else is a bug and keeps its traceback.
+
+    BnexpError                          the command line prints it as one line and exits with code 2
+    ├── ConfigError (ValueError)        a choice or a value that cannot work; may hold several problems
+    ├── ShapeError (ValueError)         a tensor that does not fit the layer it was given to
+    ├── DataError (OSError)             data that is missing, unreadable or inconsistent
+    └── CheckpointError (RuntimeError)  a run folder or weights file that cannot be used
+
+A message says what must hold, what was given, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BnexpError(Exception):
+    """The root of bnexp's own errors."""
+
+
+class ConfigError(BnexpError, ValueError):
+    """One or several choices that cannot work; `problems` holds a line for each."""
+
+    def __init__(self, problems: str | Sequence[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ShapeError(BnexpError, ValueError):
+    """A tensor whose shape does not fit the layer."""
+
+
+class DataError(BnexpError, OSError):
+    """Data that is missing, unreadable or inconsistent."""
+
+
+class CheckpointError(BnexpError, RuntimeError):
+    """A run folder or weights file that cannot be used."""

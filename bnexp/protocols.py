@@ -1,0 +1,131 @@
+"""The few shapes that layers agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+Status = Literal["finished", "stopped_early", "diverged", "interrupted", "failed"]
+
+
+class NormFactory(Protocol):
+    """Makes the norm of one unit: `spatial` is () in a dense layer, (H, W) in a two-dimensional one.
+
+    removes_channel_mean: the output does not change when a constant is added to a channel, so a bias
+        right before it would be a dead parameter.
+    replaces_activation: the norm brings its own nonlinearity; the unit leaves out its activation.
+    batch_statistics: training normalizes by statistics over the batch, so one value a channel is too few.
+    """
+
+    @property
+    def removes_channel_mean(self) -> bool: ...
+    @property
+    def replaces_activation(self) -> bool: ...
+    @property
+    def batch_statistics(self) -> bool: ...
+
+    def __call__(self, num_features: int, spatial: tuple[int, ...]) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 (N, C, H, W) and labels int64 (N,), in a fixed order."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a data set's file gives: its two published parts, as they are."""
+
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One forward pass: inputs float (N, C, H, W), normalized, and targets int64 (N,), on the device."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Probe(Protocol):
+    """Looks at one logged step and changes nothing.
+
+    `watching` surrounds the step's forward and backward passes (hooks live only there; buffers are still
+    those of before the step when it opens); `measure` is called after the backward pass, before the update.
+    """
+
+    def due(self, step: int) -> bool: ...
+    def watching(self, model: nn.Module) -> AbstractContextManager[None]: ...
+    def measure(self, model: nn.Module) -> Measurement: ...
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts between bucket limits: counts[i] values lie in (limits[i-1], limits[i]]."""
+
+    limits: list[float]
+    counts: list[float]
+    minimum: float
+    maximum: float
+    total: float
+    sum_squares: float
+
+
+@dataclass
+class Measurement:
+    """What one probe saw at one step: scalars and histograms under their tags."""
+
+    scalars: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+
+    def update(self, other: Measurement) -> None:
+        self.scalars.update(other.scalars)
+        self.histograms.update(other.histograms)
+
+
+class Writer(Protocol):
+    """Keeps what a run logs; everything written under one step becomes one row."""
+
+    def write(self, step: int, measurement: Measurement) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class Progress(Protocol):
+    """What a person sees while training runs."""
+
+    def advance(self, step: int, metrics: Mapping[str, float]) -> None: ...
+    def note(self, line: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended; `metrics` are flat under their tags."""
+
+    status: Status
+    step: int
+    epoch: float
+    examples: int
+    seconds: float
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
