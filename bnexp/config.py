@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any
 
 PLACEMENTS = ("pre", "post", "preact")
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -18,7 +18,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 class EarlyStopping:
     """patience: epochs without a better validation loss before the run stops; None never stops."""
 
-    patience: Optional[int]
+    patience: int | None
 
 
 @dataclass
@@ -32,7 +32,21 @@ class Checkpoint:
 class Telemetry:
     """scalars_every: steps between logged rows of training scalars; None logs evaluations only."""
 
-    scalars_every: Optional[int]
+    scalars_every: int | None
+
+
+@dataclass
+class SplitKnobs:
+    """What every data set's node holds besides its own knobs.
+
+    train_size: examples of the published training part to use, None for all.
+    val_fraction: share of those that goes to validation; 0 means none, and the last weights count as best.
+    augment: random crops after 4 pixels of padding, and flips where images are in colour.
+    """
+
+    train_size: int | None
+    val_fraction: float
+    augment: bool
 
 
 @dataclass
@@ -40,29 +54,29 @@ class TrainConfig:
     """One training run; see `conf/train.yaml` for what each knob means and its default."""
 
     seed: int
-    epochs: Optional[int]
-    steps: Optional[int]
+    epochs: int | None
+    steps: int | None
     batch_size: int
     accumulate: int
-    drop_last: Union[bool, str]
+    drop_last: bool | str
     eval_batch_size: int
-    momentum: Optional[float]
+    momentum: float | None
     placement: str
     activation: str
     device: str
     precision: str
     compile: bool
     channels_last: bool
-    threads: Union[int, str]
+    threads: int | str
     deterministic: bool
     check_every: int
     early_stopping: EarlyStopping
     checkpoint: Checkpoint
     telemetry: Telemetry
-    weights: Optional[str]
+    weights: str | None
     data_dir: str
     runs_dir: str
-    output_dir: Optional[str]
+    output_dir: str | None
     norm: Any
     head_norm: Any
     model: Any
@@ -70,6 +84,7 @@ class TrainConfig:
     optimizer: Any
     schedule: Any
     init: Any
+    choices: dict[str, Any]
 
 
 def problems(config: TrainConfig) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -67,6 +67,23 @@ class Batch:
         return len(self.targets)
 
 
+class TrainBatches(Protocol):
+    """The training split as updates: `group(step)` holds the forward passes of update `step`, and nothing
+    but the seed and the step decides what is in them, so any step can be asked for again.
+    """
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+    def group(self, step: int) -> list[Batch]: ...
+
+
+class EvalBatches(Protocol):
+    """A split in a fixed order; iterating again starts over."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
 class Probe(Protocol):
     """Looks at one logged step and changes nothing.
 
@@ -106,7 +123,7 @@ class Measurement:
 class Writer(Protocol):
     """Keeps what a run logs; everything written under one step becomes one row."""
 
-    def write(self, step: int, measurement: Measurement) -> None: ...
+    def write(self, step: int, measurement: Measurement, *, epoch: float, examples: int) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
 
@@ -114,8 +131,8 @@ class Writer(Protocol):
 class Progress(Protocol):
     """What a person sees while training runs."""
 
-    def advance(self, step: int, metrics: Mapping[str, float]) -> None: ...
-    def note(self, line: str) -> None: ...
+    def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None: ...
+    def epoch(self, epoch: float, latest: Mapping[str, float]) -> None: ...
 
 
 @dataclass

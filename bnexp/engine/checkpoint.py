@@ -1,0 +1,76 @@
+"""What survives a step, and the two files that keep it.
+
+`last.pt` holds everything that a run needs to go on bit for bit: the learner (weights, buffers, optimizer,
+loss scaler, random streams) and the `TrainState`. The data order is not in it because it is a function of the
+seed and the step. `best.pt` holds the weights and buffers with the lowest validation loss. Both are written
+to a temporary file first, hold tensors and plain values only, and are read with `weights_only=True`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnexp.engine.learner import Learner
+from bnexp.errors import CheckpointError
+
+
+@dataclass
+class TrainState:
+    """How far a run is: `step` updates are complete."""
+
+    step: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_step: int = 0
+    epochs_since_best: int = 0
+    latest: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The two files of one run."""
+
+    last: Path
+    best: Path
+
+    def save_last(self, learner: Learner, state: TrainState) -> None:
+        write(self.last, {**learner.state_dict(), "state": asdict(state)})
+
+    def save_best(self, learner: Learner, state: TrainState) -> None:
+        write(self.best, {"model": learner.model.state_dict(), "step": state.step})
+
+    def load_last(self, learner: Learner, device: torch.device) -> TrainState:
+        saved = read(self.last, device)
+        learner.load_state_dict(saved)
+        return TrainState(**saved["state"])
+
+    def load_best(self, learner: Learner, device: torch.device) -> None:
+        learner.model.load_state_dict(read(self.best, device)["model"])
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Save `content` so that `path` is always a whole file, the old one or the new one."""
+    partial = path.with_name(f".{path.name}.part")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load what `write` saved; a file that is missing, cut short or foreign raises CheckpointError."""
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} does not exist") from None
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is no readable weights file ({reason})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} must hold a dict of tensors, got {type(content).__name__}")
+    return content

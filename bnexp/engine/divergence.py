@@ -1,0 +1,119 @@
+"""Noticing that a loss is no longer finite, and finding where that began.
+
+On the CPU the loss of every step is read. On an accelerator a flag stays on the device and is read every
+`every` steps. Every `every` steps the learner is also copied in memory: when a loss is non-finite, training
+is replayed from the latest copy with checks on every activation, gradient and weight, because by the time a
+loss is NaN all weights usually are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.engine.learner import Learner, cloned
+from bnexp.protocols import TrainBatches
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """first_step to last_step: where the non-finite loss appeared; `origin` is what was non-finite first."""
+
+    first_step: int
+    last_step: int
+    origin: str | None
+
+
+class Sentinel:
+    """Watches the losses of one run."""
+
+    def __init__(self, learner: Learner, every: int, on_host: bool) -> None:
+        self.learner = learner
+        self.every = every
+        self.on_host = on_host
+        self._snapshot: dict[str, Any] = {}
+        self._snapshot_step = 0
+        self._flag: Tensor | None = None
+        self.loss: float | None = None
+
+    def before(self, step: int) -> bool:
+        """Copy the learner when due; return whether a non-finite loss has come to light."""
+        if self._snapshot and step - self._snapshot_step < self.every:
+            return False
+        if self.flagged():
+            return True
+        self._snapshot = cloned(self.learner.state_dict())
+        self._snapshot_step = step
+        return False
+
+    def observe(self, loss: Tensor) -> bool:
+        """Take note of a step's loss; return whether it is known to be non-finite."""
+        if self.on_host:
+            self.loss = loss.item()
+            return not math.isfinite(self.loss)
+        bad = ~torch.isfinite(loss)
+        self._flag = bad if self._flag is None else self._flag | bad
+        return False
+
+    def flagged(self) -> bool:
+        """Read the flag that an accelerator's losses have set (waits for the device)."""
+        return self._flag is not None and bool(self._flag)
+
+    def trace(self, batches: TrainBatches, schedule: Any, step: int) -> Divergence:
+        """Replay from the latest copy up to `step`; the learner is left where the replay ended."""
+        self.learner.load_state_dict(self._snapshot)
+        origin, found_at = None, step
+        with torch.compiler.set_stance("force_eager"):
+            for replayed in range(self._snapshot_step, step + 1):
+                self.learner.set_lr(schedule(replayed))
+                origin = _first_non_finite(self.learner, batches, replayed)
+                if origin:
+                    found_at = replayed
+                    break
+        first = found_at if origin or self.on_host else self._snapshot_step
+        return Divergence(first, step, f"{origin} at step {found_at}" if origin else None)
+
+
+def _first_non_finite(learner: Learner, batches: TrainBatches, step: int) -> str | None:
+    with _watched(learner.model) as seen:
+        passes = learner.compute_gradients(batches.group(step))
+    if seen or not torch.isfinite(passes.loss):
+        return seen[0] if seen else "the loss"
+    learner.unscale()
+    gradients = [(name, p.grad) for name, p in learner.model.named_parameters() if p.grad is not None]
+    if not learner.scaler.is_enabled():
+        for name, gradient in reversed(gradients):
+            if not torch.isfinite(gradient).all():
+                return f"the gradient of {name}"
+    learner.update()
+    for name, tensor in learner.model.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            return f"{name} after the update"
+    return None
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[str]]:
+    """Collect, in the order of computation, the leaf modules whose output is not finite."""
+    seen: list[str] = []
+
+    def check(name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not torch.isfinite(output).all():
+                seen.append(f"the output of {name}")
+
+        return hook
+
+    leaves = [(name, module) for name, module in model.named_modules() if not any(module.children())]
+    handles = [module.register_forward_hook(check(name)) for name, module in leaves]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

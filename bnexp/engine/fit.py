@@ -1,0 +1,166 @@
+"""The training loop.
+
+`step` counts completed updates. A row logged at step t shows the weights after t updates, the batch about to
+be used and the buffers before it; an evaluation at step t shows the same weights. Step 0 is always there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+
+from bnexp.engine.checkpoint import Checkpoints, TrainState
+from bnexp.engine.clock import Clock
+from bnexp.engine.divergence import Divergence, Sentinel
+from bnexp.engine.learner import Learner, Passes
+from bnexp.protocols import Measurement, Probe, Progress, Status, TrainBatches, Writer
+
+SHOWN = ("loss/train", "accuracy/train", "loss/val", "accuracy/val")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how often to look: steps and epochs, None for never."""
+
+    total_steps: int
+    scalars_every: int | None
+    check_every: int
+    checkpoint_every: int
+    patience: int | None
+    loss_on_host: bool
+
+
+@dataclass
+class Fit:
+    """One run in motion: what `fit` works with; `state` is all that it changes besides the learner."""
+
+    learner: Learner
+    schedule: Callable[[int], float]
+    batches: TrainBatches
+    evaluate: Callable[[], dict[str, float]] | None
+    plan: Plan
+    probes: Sequence[Probe]
+    writer: Writer
+    progress: Progress
+    checkpoints: Checkpoints
+    stop: Callable[[], bool]
+    state: TrainState
+
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.state.seconds)
+
+    def epoch(self) -> float:
+        return self.state.step / self.batches.steps_per_epoch
+
+    def logs(self, step: int) -> bool:
+        return self.plan.scalars_every is not None and step % self.plan.scalars_every == 0
+
+    def write(self, measurement: Measurement) -> None:
+        self.state.latest.update(
+            {tag: measurement.scalars[tag] for tag in SHOWN if tag in measurement.scalars}
+        )
+        self.writer.write(self.state.step, measurement, epoch=self.epoch(), examples=self.state.examples)
+
+
+def fit(run: Fit) -> tuple[Status, Divergence | None]:
+    """Train until the plan, the patience, a divergence or a person ends it; say which."""
+    learner, state, plan = run.learner, run.state, run.plan
+    sentinel = Sentinel(learner, plan.check_every, plan.loss_on_host)
+    learner.model.train()
+    if state.step == 0:
+        end_epoch(run)
+
+    while state.step < plan.total_steps:
+        if sentinel.before(state.step):
+            return diverged(run, sentinel)
+
+        lr = learner.set_lr(run.schedule(state.step))
+        group = run.batches.group(state.step)
+        probes = [probe for probe in run.probes if probe.due(state.step)]
+        with ExitStack() as watching:
+            for probe in probes:
+                watching.enter_context(probe.watching(learner.model))
+            passes = learner.compute_gradients(group)
+        if sentinel.observe(passes.loss):
+            return diverged(run, sentinel)
+
+        if run.logs(state.step) or probes:
+            learner.unscale()
+            run.write(measured(run, passes, lr, probes))
+        learner.update()
+        state.step += 1
+        state.examples += passes.num_examples
+        run.progress.advance(passes.num_examples, sentinel.loss, state.latest)
+
+        if state.step % run.batches.steps_per_epoch == 0 or state.step == plan.total_steps:
+            if sentinel.flagged() or not learner.is_finite():
+                return diverged(run, sentinel)
+            end_epoch(run)
+            if plan.patience is not None and state.epochs_since_best >= plan.patience:
+                return saved(run, "stopped_early")
+        if run.stop():
+            return saved(run, "interrupted")
+    return saved(run, "finished")
+
+
+def measured(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> Measurement:
+    """Return what the due probes saw, with the training scalars when those are due too."""
+    measurement = Measurement()
+    if run.logs(run.state.step):
+        loss, accuracy = torch.stack([passes.loss.float(), passes.accuracy()]).tolist()
+        examples = run.state.examples + passes.num_examples
+        measurement.scalars = {
+            "loss/train": loss,
+            "accuracy/train": accuracy,
+            "lr": lr,
+            "examples_per_second": run.clock.rate(examples, passes.num_examples),
+        }
+    for probe in probes:
+        measurement.update(probe.measure(run.learner.model))
+    return measurement
+
+
+def end_epoch(run: Fit) -> None:
+    """Evaluate on the validation split, keep the best weights, save what is due."""
+    state = run.state
+    with run.clock.paused():
+        if run.evaluate is not None:
+            metrics = {f"{name}/val": value for name, value in run.evaluate().items()}
+            run.write(Measurement(metrics))
+            judge(run, metrics["loss/val"])
+            run.progress.epoch(run.epoch(), state.latest)
+        epochs, partial = divmod(state.step, run.batches.steps_per_epoch)
+        if not partial and epochs % run.plan.checkpoint_every == 0:
+            save(run)
+
+
+def judge(run: Fit, loss: float) -> None:
+    """Keep the weights if `loss` is the lowest validation loss so far; non-finite is never best."""
+    state = run.state
+    if math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss):
+        state.best_loss, state.best_step, state.epochs_since_best = loss, state.step, 0
+        run.checkpoints.save_best(run.learner, state)
+    elif state.step > 0:
+        state.epochs_since_best += 1
+
+
+def save(run: Fit) -> None:
+    run.state.seconds = run.clock.seconds
+    run.writer.flush()
+    run.checkpoints.save_last(run.learner, run.state)
+
+
+def saved(run: Fit, status: Status) -> tuple[Status, Divergence | None]:
+    save(run)
+    return status, None
+
+
+def diverged(run: Fit, sentinel: Sentinel) -> tuple[Status, Divergence | None]:
+    run.state.seconds = run.clock.seconds
+    return "diverged", sentinel.trace(run.batches, run.schedule, run.state.step)
