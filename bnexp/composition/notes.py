@@ -1,0 +1,30 @@
+"""What a user typed that has no effect on this run."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig, OmegaConf
+
+from bnexp.composition.targets import resolve
+from bnexp.config import TrainConfig
+
+
+def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
+    """Return a line for each typed knob that nothing in this run reads."""
+    found = []
+    if typed & {"momentum", "decay"} and not _mentions_momentum(node):
+        found.append("momentum has no effect: no norm of this run keeps running statistics")
+    norms = {config.choices["norm"], config.choices["head_norm"]}
+    if "placement" in typed and config.placement != "preact" and norms == {"none"}:
+        found.append("placement has no effect: this run has no norm to place")
+    head_typed = any(
+        name == "head_norm" or name.startswith(("head_norm.", "norm@head_norm")) for name in typed
+    )
+    if head_typed and not getattr(resolve(config.model["_target_"]), "has_head_norm", True):
+        found.append(f"head_norm has no effect: {config.choices['model']} has no norm in its head")
+    return found
+
+
+def _mentions_momentum(node: DictConfig) -> bool:
+    raw = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(raw, dict)
+    return any("${momentum}" in (raw[name] or {}).values() for name in ("norm", "head_norm"))

@@ -1,0 +1,73 @@
+"""What bnexp accepts on the command line beyond Hydra's grammar, rewritten to Hydra's words.
+
+decay=0.99                momentum=0.01, the same average said Keras's way
+head_norm=none            norm@head_norm=none
+steps=100                 steps=100 epochs=null, and the other way round
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+from bnexp.errors import ConfigError
+
+
+def rewrite(words: list[str]) -> list[str]:
+    """Return `words` in Hydra's grammar.
+
+    Raises:
+        ConfigError: a decay that is no number in [0, 1]; both decay and momentum; both epochs and steps.
+    """
+    keys = {key(word) for word in words}
+    found = []
+    if {"decay", "momentum"} <= keys:
+        found.append("give momentum or decay, not both: decay=0.99 is momentum=0.01")
+    given = [word for word in words if key(word) in ("epochs", "steps") and value(word) != "null"]
+    if len({key(word) for word in given}) == 2:
+        found.append(f"give epochs or steps, not both (got {' '.join(given)})")
+    rewritten = []
+    for word in words:
+        try:
+            rewritten.append(_rewrite_one(word))
+        except ConfigError as error:
+            found += error.problems
+    if found:
+        raise ConfigError(found)
+    return rewritten + _other_duration(rewritten)
+
+
+def key(word: str) -> str:
+    """Return the key of `KEY=VALUE`, without Hydra's leading + and ~."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def value(word: str) -> str:
+    return word.partition("=")[2]
+
+
+def _rewrite_one(word: str) -> str:
+    if key(word) == "decay":
+        return f"momentum={','.join(_momentum(part) for part in value(word).split(','))}"
+    if key(word) == "head_norm":
+        return f"norm@{word.lstrip('+')}"
+    return word
+
+
+def _momentum(decay: str) -> str:
+    try:
+        number = Decimal(decay)
+    except InvalidOperation:
+        number = Decimal(-1)
+    if not 0 <= number <= 1:
+        raise ConfigError(
+            f"decay is the weight of the old average and must be a number in [0, 1], got {decay!r}"
+        )
+    return str(1 - number)
+
+
+def _other_duration(words: list[str]) -> list[str]:
+    keys = {key(word): value(word) for word in words}
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if keys.get(one, "null") != "null" and other not in keys:
+            return [f"{other}=null"]
+    return []

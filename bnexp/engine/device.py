@@ -1,0 +1,60 @@
+"""Where and how a run computes: the device, the threads, the determinism of kernels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from bnexp.errors import ConfigError
+
+
+def choose(name: str) -> torch.device:
+    """Return the device `name` asks for; `auto` is CUDA, else MPS, else the CPU.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device={name}: no CUDA device is usable here; use device=cpu or device=auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device={name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps: no MPS device is usable here; use device=cpu or device=auto")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """Return the device's name as a person knows it."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else str(device)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def environment(threads: int, deterministic: bool) -> Iterator[None]:
+    """Compute on `threads` cores, with deterministic kernels if asked; restore both afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic or before[1])
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
