@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,36 +16,35 @@ from bnexp.engine.evaluate import evaluation_mode
 
 @dataclass(frozen=True)
 class NormSite:
-    """One place of a norm: `spatial` is () in a dense layer; `kind` is the class that stands there."""
+    """One place of a norm: `spatial` is () in a dense layer; `module` stands there."""
 
     name: str
-    kind: str
+    module: nn.Module
     num_features: int
     spatial: tuple[int, ...]
-    batch_statistics: bool
+
+    @property
+    def kind(self) -> str:
+        return "none" if isinstance(self.module, nn.Identity) else type(self.module).__name__
 
     def values_per_channel(self, examples: int) -> int:
-        """Return how many values a batch of `examples` gives each channel's statistics."""
+        """Return how many values a batch of `examples` has in each channel."""
         return examples * math.prod(self.spatial)
 
 
 def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[NormSite]:
     """Return the places of norms in the order of computation, seen by passing two blank images through."""
-    units = [(name, unit) for name, unit in model.named_modules() if "norm" in dict(unit.named_children())]
     sites: list[NormSite] = []
 
-    def record(name: str, batch_statistics: bool) -> Any:
+    def record(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             features, *spatial = inputs[0].shape[1:]
-            sites.append(NormSite(name, type(module).__name__, features, tuple(spatial), batch_statistics))
+            sites.append(NormSite(name, module, features, tuple(spatial)))
 
         return hook
 
-    handles = [
-        unit.norm.register_forward_pre_hook(record(f"{name}.norm", bool(unit.batch_statistics)))
-        for name, unit in units
-        if isinstance(unit.norm, nn.Module)
-    ]
+    norms = [(name, module) for name, module in model.named_modules() if name.rpartition(".")[2] == "norm"]
+    handles = [module.register_forward_pre_hook(record(name)) for name, module in norms]
     try:
         with evaluation_mode(model), torch.no_grad():
             model(torch.zeros(2, *image_shape, device=next(model.parameters()).device))
@@ -55,13 +55,26 @@ def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Norm
 
 
 def problems(sites: Sequence[NormSite], batch_sizes: Sequence[int]) -> list[str]:
-    """Return a line where a norm could not train on a forward pass of one of `batch_sizes` examples."""
+    """Return a line where a norm refuses to train on a forward pass of one of `batch_sizes` examples.
+
+    Each norm that would get one value per channel is tried on a copy, so that every norm answers for itself.
+    """
     smallest = min(batch_sizes)
-    starved = [site for site in sites if site.batch_statistics and site.values_per_channel(smallest) == 1]
-    if not starved:
+    refusing = [site for site in sites if site.values_per_channel(smallest) == 1 and _refuses(site, smallest)]
+    if not refusing:
         return []
-    others = f" (and {len(starved) - 1} more)" if len(starved) > 1 else ""
+    names = ", ".join(site.name for site in refusing)
     return [
-        f"a batch of {smallest} example gives {starved[0].name}{others} one value per channel, whose variance is 0: "
-        "train on at least 2 (batch_size, drop_last=auto), or use head_norm=none or norm=group there"
+        f"a forward pass of {smallest} example gives {names} one value per channel, which has no variance to "
+        "normalize by: use batch_size=2 or more (and drop_last=auto), head_norm=none or norm=group"
     ]
+
+
+def _refuses(site: NormSite, examples: int) -> bool:
+    trial = copy.deepcopy(site.module).train()
+    device = next((parameter.device for parameter in trial.parameters()), torch.device("cpu"))
+    try:
+        trial(torch.zeros(examples, site.num_features, *site.spatial, device=device))
+    except ValueError:
+        return True
+    return False

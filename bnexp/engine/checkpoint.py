@@ -22,8 +22,9 @@ from bnexp.errors import CheckpointError
 
 @dataclass
 class TrainState:
-    """How far a run is: `step` updates are complete."""
+    """How far a run is: `step` updates are complete; `threads` is how many its bits depend on."""
 
+    threads: int
     step: int = 0
     examples: int = 0
     seconds: float = 0.0

@@ -73,6 +73,7 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
     learner, state, plan = run.learner, run.state, run.plan
     sentinel = Sentinel(learner, plan.check_every, plan.loss_on_host)
     learner.model.train()
+    run.progress.start(state.examples)
     if state.step == 0:
         end_epoch(run)
 

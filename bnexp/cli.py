@@ -1,0 +1,99 @@
+"""The verbs of `bnexp`; each is imported only when it is called, so that help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from bnexp import __version__
+from bnexp.errors import BnexpError
+
+WORDS = {"ignore_unknown_options": False}
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Controlled experiments on normalization layers in neural networks.",
+    epilog="Start with: bnexp train norm=custom batch_size=8",
+)
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", metavar="PKG", help="A module whose classes your own YAMLs may name; repeatable."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"bnexp {__version__}")
+        raise typer.Exit
+
+
+@app.command(add_help_option=False)
+def train(
+    words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
+    plugin: Plugins = None,
+    multirun: Annotated[bool, typer.Option("-m", "--multirun")] = False,
+    cfg: Annotated[str | None, typer.Option("--cfg", metavar="job")] = None,
+    show_help: Annotated[bool, typer.Option("-h", "--help")] = False,
+) -> None:
+    """Train one network and leave a run folder."""
+    from bnexp.commands import train as command
+
+    if show_help:
+        command.print_help()
+    elif cfg is not None:
+        command.print_config(cfg, words or [], plugin or [])
+    elif multirun:
+        raise typer.Exit(command.sweep(words or [], plugin or []))
+    else:
+        raise typer.Exit(command.train(words or [], plugin or []))
+
+
+@app.command()
+def resume(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
+    runs_dir: Annotated[str, typer.Option("--runs-dir", help="Where runs are.")] = "runs",
+    plugin: Plugins = None,
+) -> None:
+    """Go on with a run that was interrupted or failed, bit for bit."""
+    from bnexp.commands.resume import resume as command
+
+    raise typer.Exit(command(run, runs_dir, plugin or []))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the verb and exit: 0 done, 1 a bug or a failed run, 2 a user's mistake, 130 interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the verb and return its exit code; a user's mistake is printed, one line each."""
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(list(arguments), prog_name="bnexp", standalone_mode=False)
+    except BnexpError as error:
+        return complain(str(error).splitlines())
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return complain([f"{error.format_message()} (see bnexp --help)"])
+    return code if isinstance(code, int) else 0
+
+
+def complain(lines: Sequence[str]) -> int:
+    for line in lines:
+        print(f"bnexp: {line}", file=sys.stderr)
+    return 2

@@ -1,0 +1,35 @@
+"""`bnexp resume`: go on with a run as if nothing had happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bnexp import experiment
+from bnexp.composition.compose import restore
+from bnexp.display import tables
+from bnexp.display.progress import training_progress
+from bnexp.errors import CheckpointError
+from bnexp.runs.directory import ANSWERED, find, open_run, status
+
+
+def resume(reference: str, runs_dir: str, plugins: Sequence[str]) -> int:
+    """Continue the run that `reference` names; return the exit code.
+
+    Raises:
+        CheckpointError: it already ended with an answer, or another process holds it.
+    """
+    directory = open_run(find(reference, Path(runs_dir)))
+    ended = status(directory)
+    if ended in ANSWERED:
+        raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
+    config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
+    console = Console()
+    with experiment.prepared(config, []) as ready:
+        tables.what_will_run(console, ready)
+        with training_progress(ready.parts) as progress:
+            outcome = experiment.run(ready, directory, progress, resumed=True)
+        tables.how_it_ended(console, outcome, directory)
+    return 130 if outcome.status == "interrupted" else 0

@@ -1,0 +1,73 @@
+"""`bnexp train`: one run, or with -m one run for each combination of values."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from bnexp import experiment
+from bnexp.composition.compose import Composition, as_yaml, compose
+from bnexp.composition.expand import expand
+from bnexp.display import tables
+from bnexp.display.help import train_help
+from bnexp.display.progress import training_progress
+from bnexp.errors import BnexpError, ConfigError
+from bnexp.protocols import Outcome
+
+EXIT_CODES = {"interrupted": 130}
+
+
+def train(words: Sequence[str], plugins: Sequence[str]) -> int:
+    """Train once; return the exit code."""
+    outcome = run_one(compose(words, plugins), in_sweep=False)
+    return EXIT_CODES.get(outcome.status, 0)
+
+
+def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
+    """Train one run after another; a mistake in any word is told before the first starts."""
+    jobs = expand(words)
+    compositions = [compose(job, plugins) for job in jobs]
+    if any(composition.config.output_dir is not None for composition in compositions):
+        raise ConfigError("output_dir names one folder; leave it out of a sweep and use runs_dir")
+    failed = 0
+    for number, (job, composition) in enumerate(zip(jobs, compositions, strict=True), 1):
+        print(f"\n[{number}/{len(jobs)}] {' '.join(job)}", flush=True)
+        try:
+            outcome = run_one(composition, in_sweep=True)
+        except BnexpError as error:
+            failed += 1
+            print(f"bnexp: {error}", file=sys.stderr)
+        except Exception:
+            failed += 1
+            traceback.print_exc()
+        else:
+            if outcome.status == "interrupted":
+                return 130
+    return 1 if failed else 0
+
+
+def run_one(composition: Composition, *, in_sweep: bool) -> Outcome:
+    """Build, show, train and show again."""
+    console = Console()
+    with experiment.prepared(composition.config, composition.notes, in_sweep=in_sweep) as ready:
+        tables.what_will_run(console, ready)
+        directory = experiment.new_directory(ready.config)
+        with training_progress(ready.parts) as progress:
+            outcome = experiment.run(ready, directory, progress)
+        tables.how_it_ended(console, outcome, directory)
+    return outcome
+
+
+def print_config(what: str, words: Sequence[str], plugins: Sequence[str]) -> None:
+    """Print the composed configuration as the run would record it."""
+    if what != "job":
+        raise ConfigError(f"--cfg must be job, got {what!r}")
+    print(as_yaml(compose(words, plugins).config), end="")
+
+
+def print_help() -> None:
+    """Print the groups, their choices and the knobs."""
+    train_help(Console())

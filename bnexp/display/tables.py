@@ -1,0 +1,103 @@
+"""The tables before and after a run."""
+
+from __future__ import annotations
+
+import math
+import shlex
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bnexp.engine.device import describe
+from bnexp.experiment import Experiment
+from bnexp.protocols import Outcome
+from bnexp.runs.directory import RunDirectory
+
+ROWS = (
+    ("train", "train_eval", None),
+    ("validation", "val", "val_last"),
+    ("test", "test", "test_last"),
+)
+
+
+def what_will_run(console: Console, experiment: Experiment) -> None:
+    """Print the choices, the size of everything, and what each norm will see."""
+    config, parts = experiment.config, experiment.parts
+    chosen = config.choices
+    split_sizes = [f"{len(parts.splits.train):,} train"]
+    split_sizes += [f"{len(parts.splits.val):,} validation"] if parts.splits.val is not None else []
+    split_sizes += [f"{len(parts.splits.test):,} test"]
+    duration = parts.total_steps / parts.batches.steps_per_epoch
+    batch = f"{config.batch_size}" + (f" x {config.accumulate}" if config.accumulate > 1 else "")
+    rows = {
+        "experiment": chosen.get("experiment") or "default",
+        "model": f"{chosen['model']}, {parts.num_parameters:,} parameters",
+        "units": f"activation {config.activation}, placement {config.placement}, init {chosen['init']}",
+        "norm": f"{chosen['norm']}, {chosen['head_norm']} in the head",
+        "data": f"{chosen['data']}, {', '.join(split_sizes)}",
+        "batch": f"{batch} examples, {parts.batches.steps_per_epoch:,} steps an epoch",
+        "length": f"{duration:g} epochs, {parts.total_steps:,} steps",
+        "optimizer": f"{chosen['optimizer']}, lr {config.optimizer.get('lr')}, {chosen['schedule']} schedule",
+        "seed": str(config.seed),
+        "device": f"{describe(parts.device)}, {config.precision}",
+    }
+    table = Table(title="What will run", title_justify="left", show_header=False, box=None, pad_edge=False)
+    for name, text in rows.items():
+        table.add_row(f"[bold]{name}[/]", escape(text))
+    console.print(table)
+    console.print(_norm_table(experiment))
+    for note in experiment.notes:
+        console.print(f"[yellow]note:[/] {escape(note)}")
+
+
+def _norm_table(experiment: Experiment) -> Table:
+    batch_size = max(len(batch) for batch in experiment.parts.batches.group(0))
+    table = Table(title="Norms", title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for header in ("place", "norm", "channels", "size", "values a channel"):
+        table.add_column(header, justify="left" if header in ("place", "norm") else "right")
+    for site in experiment.parts.sites:
+        size = "x".join(map(str, site.spatial)) or "-"
+        values = f"{site.values_per_channel(batch_size):,}"
+        table.add_row(site.name, site.kind, str(site.num_features), size, values)
+    return table
+
+
+def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) -> None:
+    """Print the final measurements, where everything is, and how to look at it."""
+    table = Table(
+        title=f"{_ending(outcome)}", title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    table.add_column("")
+    for header in ("loss", "accuracy", "loss, last weights", "accuracy, last weights"):
+        table.add_column(header, justify="right")
+    for name, best, last in ROWS:
+        cells = [
+            _cell(outcome, f"{metric}/{which}") for which in (best, last) for metric in ("loss", "accuracy")
+        ]
+        if any(cells):
+            table.add_row(name, *cells)
+    console.print(table)
+    rate = outcome.examples / outcome.seconds if outcome.seconds else 0.0
+    console.print(f"{outcome.seconds:.1f} s of training, {rate:,.0f} examples/s")
+    path = shlex.quote(str(directory.path))
+    console.print(f"run folder: {escape(path)}", soft_wrap=True)
+    console.print(f"look at it: tensorboard --logdir {escape(path)}", soft_wrap=True)
+    if outcome.status == "interrupted":
+        console.print(f"go on with: bnexp resume {escape(path)}", soft_wrap=True)
+
+
+def _ending(outcome: Outcome) -> str:
+    text = f"{outcome.status.replace('_', ' ')} after {outcome.step:,} steps ({outcome.epoch:g} epochs)"
+    if "diverged" in outcome.details:
+        found = outcome.details["diverged"]
+        first, last, origin = found["first_step"], found["last_step"], found["origin"]
+        between = f"step {first}" if first == last else f"steps {first} to {last}"
+        text += f": the loss stopped being finite at {between}"
+        text += f"; the first to go was {origin}" if origin else ""
+    return text
+
+
+def _cell(outcome: Outcome, tag: str) -> str:
+    value = outcome.metrics.get(tag)
+    return "" if value is None or not math.isfinite(value) else f"{value:.4f}"
