@@ -1,0 +1,213 @@
+"""The run directory: made once, locked while in use, found again by name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnexp.errors import CheckpointError, ConfigError
+from bnexp.runs import atomic, lock
+from bnexp.runs.identity import slug
+
+ANSWERED = ("finished", "stopped_early", "diverged")
+RESUMABLE = ("interrupted", "failed")
+TRACES = ("config.yaml", "run.lock", "result.json", "metrics.jsonl", "*.pt", "events.out.tfevents.*")
+STAMP = re.compile(r"_(\d{8}-\d{6})-[0-9a-f]{4}$")
+STAMP_FORMAT = "%Y%m%d-%H%M%S"
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The folder of one run, and the names of what stands in it."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def result_file(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def last_file(self) -> Path:
+        return self.path / "last.pt"
+
+    @property
+    def best_file(self) -> Path:
+        return self.path / "best.pt"
+
+    @property
+    def log_file(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.path / "run.lock"
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the run while the context is open; freed by the system if the process dies.
+
+        Raises:
+            CheckpointError: another process holds it; the message names that process.
+        """
+        return lock.hold(self.lock_file)
+
+    def write_config(self, text: str) -> None:
+        """Write config.yaml, whole or not at all."""
+        atomic.write_text(self.config_file, text)
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Write result.json, whole or not at all; non-finite numbers become null."""
+        atomic.write_text(self.result_file, json.dumps(_finite(result), indent=2, allow_nan=False) + "\n")
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return what result.json holds, None where there is none.
+
+        Raises:
+            CheckpointError: the file is not an object with a known status.
+        """
+        try:
+            result = json.loads(self.result_file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.result_file} cannot be read ({error}): delete it") from error
+        if not isinstance(result, dict) or result.get("status") not in ANSWERED + RESUMABLE:
+            raise CheckpointError(f"{self.result_file} must hold an object with a run's status: delete it")
+        return result
+
+
+def create(root: Path, experiment: str, label: str) -> RunDirectory:
+    """Make root/experiment/label_YYYYmmdd-HHMMSS-xxxx, a name that no other process was given.
+
+    Raises:
+        ConfigError: `root` cannot be written.
+    """
+    folder = root / slug(experiment)
+    while True:
+        path = folder / f"{slug(label)}_{time.strftime(STAMP_FORMAT)}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.mkdir(exist_ok=False)
+        except FileExistsError as error:
+            if folder.is_dir():
+                continue
+            raise _unwritable("runs_dir", root, error) from error
+        except OSError as error:
+            raise _unwritable("runs_dir", root, error) from error
+        return RunDirectory(path)
+
+
+def create_at(path: Path) -> RunDirectory:
+    """Make exactly `path`, or take it as it is when it holds nothing of a run.
+
+    Raises:
+        ConfigError: it holds a run, or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        found = next((file.name for trace in TRACES for file in path.glob(trace)), None)
+    except OSError as error:
+        raise _unwritable("output_dir", path, error) from error
+    if found is not None:
+        raise ConfigError(
+            f"output_dir must hold no run, {path} has {found}: choose another folder, or go on with "
+            f"`bnexp resume {path}`"
+        )
+    return RunDirectory(path)
+
+
+def open_run(path: Path) -> RunDirectory:
+    """Return the run that `path` holds.
+
+    Raises:
+        CheckpointError: there is no run.
+    """
+    run = RunDirectory(path)
+    if not run.config_file.is_file():
+        raise CheckpointError(f"a run holds config.yaml, {path} has none: give the folder of a run")
+    return run
+
+
+def find(reference: str, root: Path) -> Path:
+    """Return the folder of the run that `reference` means.
+
+    Args:
+        reference: `last` (the newest under `root`), the path of a run (from here or from `root`), or the name
+            of a run that only one experiment has.
+        root: the folder of experiments, runs_dir.
+    Raises:
+        CheckpointError: it means no run, or several.
+    """
+    runs = sorted((file.parent for file in root.glob("*/*/config.yaml")), key=_created)
+    if reference == "last" and runs:
+        return runs[-1]
+    for path in (Path(reference), root / reference):
+        if (path / "config.yaml").is_file():
+            return path
+    named = [path for path in runs if path.name == reference]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise CheckpointError(f"{reference} names several runs, give a path: {', '.join(map(str, named))}")
+    raise CheckpointError(_not_found(reference, root, [path.name for path in runs]))
+
+
+def status(run: RunDirectory) -> str:
+    """Return how the run ended, or `running`; `interrupted` where its process died; never raises.
+
+    A resumed run has the result of its first part until it ends: a held lock says that it runs.
+    `broken` is a folder without config.yaml or with an unreadable result.json.
+    """
+    try:
+        open_run(run.path)
+        result = run.read_result() or {"status": "interrupted"}
+    except (CheckpointError, OSError):
+        return "broken"
+    ended = str(result["status"])
+    return "running" if ended in RESUMABLE and lock.is_held(run.lock_file) else ended
+
+
+def _created(path: Path) -> tuple[str, int]:
+    """By the time in the name, which outlives copies; by the file's time for a name of the user's own."""
+    written = (path / "config.yaml").stat().st_mtime_ns
+    stamp = STAMP.search(path.name)
+    second = stamp[1] if stamp else time.strftime(STAMP_FORMAT, time.localtime(written // 10**9))
+    return second, written
+
+
+def _not_found(reference: str, root: Path, names: list[str]) -> str:
+    if not names:
+        return f"no run {reference!r}: {root} holds no runs yet; `bnexp train` makes one"
+    nearest = difflib.get_close_matches(Path(reference).name, names, n=3, cutoff=0.3)
+    hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
+    return f"no run {reference!r} among the {len(names)} under {root}{hint}"
+
+
+def _unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
+    )
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

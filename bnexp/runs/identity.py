@@ -1,0 +1,66 @@
+"""What a run is called, and which runs ask the same question."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
+FOLDERS = ("data_dir", "runs_dir", "output_dir")
+LONGEST = 120  # characters of a label: with time stamp and suffixes it fits any file system's 255
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return 16 hex digits that two configs share if they describe the same computation (SHA-256).
+
+    Left out: folders, at any depth; telemetry; `momentum`, whose value stands in the nodes that use it; and
+    `placement` pre or post where no node is a norm. `head_norm` null is a copy of `norm`; 1.0 is 1.
+
+    Args:
+        config: the resolved config as plain dicts, lists and scalars.
+    """
+    kept = {key: value for key, value in config.items() if key not in ("telemetry", "momentum")}
+    kept["head_norm"] = kept.get("head_norm") or kept["norm"]
+    normalizes = _is_norm(kept["norm"]) or _is_norm(kept["head_norm"])
+    if kept.get("placement") in ("pre", "post") and not normalizes:
+        del kept["placement"]
+    text = json.dumps(_canonical(kept), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def label(choices: Mapping[str, str | None], *, batch_size: int, seed: int) -> str:
+    """Return a run's readable label, such as `custom-b8-lenet-digits-s0`.
+
+    Args:
+        choices: the option that each config group took; `head_norm` shows only where it differs from `norm`.
+    """
+    norm, head = choices.get("norm"), choices.get("head_norm")
+    parts = [
+        norm,
+        f"head-{head}" if head not in (None, "null", norm) else None,
+        f"b{batch_size}",
+        choices.get("model"),
+        choices.get("data"),
+        f"s{seed}",
+    ]
+    return slug("-".join(part for part in parts if part))
+
+
+def slug(text: str) -> str:
+    """Return `text` as one safe file name: letters, digits and . _ + - only, not hidden, not empty."""
+    return re.sub(r"[^A-Za-z0-9._+]+", "-", text)[:LONGEST].strip(".-") or "run"
+
+
+def _is_norm(node: Any) -> bool:
+    return node is not None and node.get("_target_") != NO_NORM
+
+
+def _canonical(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items() if key not in FOLDERS}
+    if isinstance(value, (list, tuple)):
+        return [_canonical(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
