@@ -1,0 +1,35 @@
+"""The length of the gradient: one number that shows explosion and vanishing."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+from torch import nn
+
+from bnexp.protocols import Measurement
+
+
+class GradientNorm:
+    """Measures `grad_norm`, the L2 norm over all gradients taken as one vector.
+
+    grad_norm = sqrt(sum over all parameters and elements of grad^2), 0 without gradients; one read from the
+    device. Gradients scaled for float16 must have been unscaled before.
+
+    Args:
+        every: steps between measurements, at least 1; None never measures.
+    """
+
+    def __init__(self, every: int | None) -> None:
+        if every is not None and every < 1:
+            raise ValueError(f"every must be at least 1 or None, got {every}")
+        self.every = every
+
+    def due(self, step: int) -> bool:
+        return self.every is not None and step % self.every == 0
+
+    def watching(self, model: nn.Module) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def measure(self, model: nn.Module) -> Measurement:
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        return Measurement({"grad_norm": nn.utils.get_total_norm(gradients).item()})
