@@ -1,0 +1,131 @@
+"""Published data sets by way of torchvision: read where present, else downloaded once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+import shutil
+import socket
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator, Sequence
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from bnexp.data.lock import exclusive
+from bnexp.errors import DataError
+
+TIMEOUT_S = 30.0
+UNAVAILABLE = (OSError, RuntimeError, HTTPException, EOFError, zlib.error, tarfile.TarError)
+CORRUPT = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    EOFError,
+    pickle.PickleError,
+)
+
+
+def published(name: str, data_dir: Path, *, folder: str, files: Sequence[str]) -> tuple[Any, Any]:
+    """Return torchvision's data set `name` as (train, test), downloading it where a file is missing.
+
+    Data that is present is only read: no lock, no network, no write access.
+
+    Args:
+        folder: where below `data_dir` torchvision keeps the unpacked `files`.
+    Raises:
+        DataError: absent and not to be had, or present and unreadable.
+    """
+    import torchvision.datasets  # type: ignore[import-untyped]
+
+    kind = getattr(torchvision.datasets, name)
+    home = data_dir / folder
+    if not _present(home, files):
+        _download(kind, data_dir, folder, files)
+    try:
+        return kind(data_dir, train=True), kind(data_dir, train=False)
+    except CORRUPT as error:
+        raise DataError(
+            f"{name} in {home} cannot be read ({_reason(error)}); delete that folder to download it again"
+        ) from error
+
+
+def _present(home: Path, files: Sequence[str]) -> bool:
+    return all((home / file).is_file() for file in files)
+
+
+def _download(kind: Any, data_dir: Path, folder: str, files: Sequence[str]) -> None:
+    """Fetch into a folder beside the data and move every file in only when all are complete."""
+    name = kind.__name__
+    home, partial = data_dir / folder, data_dir / f".{name}.partial"
+    waiting = f"Waiting for another process that downloads {name} into {data_dir}/ ..."
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with exclusive(data_dir / f".{name}.lock", waiting):
+            if _present(home, files):
+                return
+            print(f"Downloading {name} into {data_dir}/ ...", file=sys.stderr, flush=True)
+            with _emptied(partial), _quiet(), _socket_timeout(TIMEOUT_S):
+                _fetch(kind, partial)
+                home.mkdir(parents=True, exist_ok=True)
+                for file in files:
+                    os.replace(partial / folder / file, home / file)
+    except UNAVAILABLE as error:
+        raise DataError(
+            f"{name} is not in {data_dir}/ and could not be downloaded ({_reason(error)}); "
+            f"put the files {', '.join(files)} into {home}, or run with data=digits"
+        ) from error
+
+
+def _fetch(kind: Any, partial: Path) -> None:
+    """Ask one mirror after the other; torchvision 0.26 stops at the first that serves a wrong checksum."""
+    errors = []
+    for mirror in getattr(kind, "mirrors", [None]):
+        one_mirror = type(kind.__name__, (kind,), {"mirrors": [mirror]})
+        try:
+            one_mirror(partial, download=True)
+            return
+        except UNAVAILABLE as error:
+            errors.append(error)
+    raise errors[0]
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """Provide an empty folder, also after a process that was killed here, and remove it in the end."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Swallow torchvision's progress bars."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the last line of a message, which in torchvision's longer ones is the cause."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip("<>")
