@@ -1,0 +1,1 @@
+"""Networks, the unit they are made of, their initial weights and their noise."""

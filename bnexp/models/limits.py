@@ -1,0 +1,49 @@
+"""What a network cannot be built from, said in one line before torch fails in its own words."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from bnexp.errors import ConfigError
+
+
+def require_size(model: str, image_shape: tuple[int, int, int], smallest: int) -> None:
+    """Raise ConfigError unless both sides of the image are at least `smallest` pixels."""
+    height, width = image_shape[1:]
+    if min(height, width) < smallest:
+        raise ConfigError(
+            f"model={model} needs images of at least {smallest}x{smallest}, got {height}x{width}; "
+            "take larger images or another model"
+        )
+
+
+def refuse_preact(model: str, placement: str) -> None:
+    """Raise ConfigError if `placement` is preact, for which `model` has no residual stream."""
+    if placement == "preact":
+        raise ConfigError(
+            f"placement=preact needs a residual network, got model={model}; "
+            "take model=resnet, or placement=pre or placement=post"
+        )
+
+
+def require_counts(knob: str, values: object) -> list[int]:
+    """Return `values` as a list; raise ConfigError unless it holds whole numbers of at least 1 only."""
+    if not isinstance(values, (list, tuple)) or not all(is_count(value) for value in values):
+        raise ConfigError(f"{knob} must be a list of whole numbers of at least 1, got {values!r}")
+    return list(values)
+
+
+def is_count(value: object) -> bool:
+    """Say whether `value` is a whole number of at least 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def require_choice(knob: str, value: str, choices: Iterable[str]) -> None:
+    """Raise ConfigError, naming the nearest choice, unless `value` is one of `choices`."""
+    names = list(choices)
+    if value in names:
+        return
+    nearest = difflib.get_close_matches(str(value), names, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else ""
+    raise ConfigError(f"{knob} must be one of {', '.join(names)}, got {value!r}{hint}")

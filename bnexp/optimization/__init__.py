@@ -1,0 +1,1 @@
+"""What moves the weights: optimizers and the course of their learning rate."""
