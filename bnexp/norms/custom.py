@@ -1,0 +1,120 @@
+"""Batch normalization by hand: the layer, and the derivatives behind it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.errors import ConfigError, ShapeError
+from bnexp.norms import moments
+from bnexp.norms.derivatives import normalize_by, normalize_by_batch
+
+
+class CustomNorm(nn.Module):
+    """Normalize each channel over the batch and all positions, as torch.nn.BatchNorm1d, 2d and 3d do.
+
+    y = weight * (x - mean) / sqrt(var + eps) + bias, with mean, var over N and * for each channel.
+    Training uses the batch's mean and biased variance (/n) and moves the buffers towards its mean and its
+    unbiased variance (/(n - 1)); evaluation uses the buffers only, or the batch where there are no buffers.
+
+    Shape: x (N, C) or (N, C, *), * up to three axes -> same shape, dtype and memory format.
+        weight, bias, running_mean, running_var: (C,), named as in torch, so state dicts go both ways.
+    Args:
+        num_features: C.
+        spatial: sizes of * where the layer will stand; any other sizes work too.
+        eps: added to the variance inside the root, > 0.
+        momentum: weight of the new batch in the running averages, in [0, 1]; None weighs all batches alike.
+        affine: learn weight and bias, which start at 1 and 0.
+        track_running_stats: keep the buffers.
+    Raises:
+        ConfigError: num_features < 1 or eps <= 0.
+        ShapeError: x is not floating point, has other than C channels or 2 to 5 axes, or one value per
+            channel where the batch is to be measured; unlike in torch, such a batch is not counted.
+    Precision: float16 and bfloat16 are computed in float32 and cast back; float64 stays float64.
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167, Alg. 1-2. Departs from Alg. 2 as torch does: running
+        averages take the place of a pass over the training set.
+    """
+
+    removes_channel_mean = True
+    batch_statistics = True
+
+    _version = 2  # a state dict of version 1 has no num_batches_tracked
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        spatial: tuple[int, ...],
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+    ) -> None:
+        super().__init__()
+        if num_features < 1 or eps <= 0:
+            raise ConfigError(f"batch norm needs num_features >= 1 and eps > 0, got {num_features} and {eps}")
+        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.affine, self.track_running_stats = affine, track_running_stats
+        for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():
+            self.register_parameter(name, nn.Parameter(start(num_features)) if affine else None)
+        for name, start in {"running_mean": torch.zeros, "running_var": torch.ones}.items():
+            self.register_buffer(name, start(num_features) if track_running_stats else None)
+        self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() not in (2, 3, 4, 5) or x.shape[1] != self.num_features or not x.is_floating_point():
+            raise ShapeError(self._misfit(x))
+        if not self.training:
+            running_mean, running_var = self.running_mean, self.running_var
+            if running_mean is not None and running_var is not None:
+                return normalize_by(x, running_mean, running_var, self.weight, self.bias, self.eps)
+        n = x.numel() // self.num_features
+        if n == 1:
+            raise ShapeError(
+                f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
+                "use batches of 2 or more (drop_last=auto drops a last batch of one) or another norm"
+            )
+        y, mean_C, batch_var_C = normalize_by_batch(x, self.weight, self.bias, self.eps)
+        if self.training and self.track_running_stats:
+            self._track(mean_C, batch_var_C, n)
+        return y
+
+    def _track(self, mean_C: Tensor, batch_var_C: Tensor, n: int) -> None:
+        """Count the batch and move the buffers in place; an empty batch is counted and moves nothing."""
+        count, running_mean, running_var = self.num_batches_tracked, self.running_mean, self.running_var
+        if count is None or running_mean is None or running_var is None:
+            return
+        count.add_(1)
+        if n == 0:
+            return
+        # a tensor, because reading the count as a number would wait for the device
+        momentum = count.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
+        moments.move(running_mean, mean_C, momentum)
+        moments.move(running_var, moments.unbiased(batch_var_C, n), momentum)
+
+    def _misfit(self, x: Tensor) -> str:
+        wanted = f"floating point of shape (N, {self.num_features}) or (N, {self.num_features}, *)"
+        given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+        return (
+            f"input must be {wanted}, * up to three axes, got {given}: make num_features the size of axis 1"
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        if (local_metadata.get("version") or 1) < 2 and self.num_batches_tracked is not None:
+            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"track_running_stats={self.track_running_stats}"
+        )

@@ -1,0 +1,153 @@
+"""Where batch normalization can lose digits: moments, the inverse root, running averages, the backward pass.
+
+Shapes: x, y, dy are (N, C, *); a name in _C is one value per channel, (C,). n = numel / C is the count behind
+each moment. `batch_var` is biased (/n), `running_var` unbiased (/(n - 1)).
+
+Functions that end in `_from` build new tensors only, so autograd, torch.func and torch.compile see through
+them. The others reuse one buffer for several steps: on a CPU, first touching fresh memory costs more than the
+arithmetic done in it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return x in float32 or wider: sums of float16 overflow at 65504, and bfloat16 keeps 8 bits of them."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return x in dtype; asking first is cheaper than a conversion that does nothing."""
+    return x if x.dtype is dtype else x.to(dtype)
+
+
+def across(v_C: Tensor, ndim: int) -> Tensor:
+    """Return (C,) seen as (C, 1, ...), to broadcast along the channels of a tensor of ndim axes."""
+    return v_C if ndim == 2 else v_C.view(-1, *(1,) * (ndim - 2))
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean (C,), batch_var (C,) and x - mean of a float32 or float64 batch; records no graph.
+
+    E[x^2] - E[x]^2 cancels: with mean/std = 1e3 in float32 nothing of the variance is left. So squares are
+    taken of centred values, the rounding error of the mean is measured on them and removed:
+    r = E[x - m], mean = m + r, batch_var = E[(x - m)^2] - r^2, with r of the size of m's last digits.
+    The clamp keeps a constant channel, where both terms are rounding noise, from going below zero.
+    Source: Chan, Golub & LeVeque 1983, The American Statistician 37(3), the corrected two-pass algorithm.
+    """
+    ndim, dims, n = x.dim(), _reduced(x), x.numel() // x.shape[1]
+    mean_C = x.sum(dims).div_(n)
+    centred = x - across(mean_C, ndim)
+    residual_C = centred.sum(dims)
+    squares_C = centred.square_().sum(dims).addcmul_(residual_C, residual_C, value=-1 / n)
+    mean_C.add_(residual_C, alpha=1 / n)
+    torch.sub(x, across(mean_C, ndim), out=centred)
+    return mean_C, squares_C.div_(n).clamp_min_(0), centred
+
+
+def moments_from(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (C,) and batch_var (C,) in two passes, differentiable any number of times."""
+    dims = _reduced(x)
+    mean_C = x.mean(dims)
+    return mean_C, (x - across(mean_C, x.dim())).square().mean(dims)
+
+
+def inverse_std(var_C: Tensor, eps: float) -> Tensor:
+    """Return 1 / sqrt(var + eps); eps inside the root bounds value and slope where a channel is constant.
+
+    With sqrt(var) + eps the gradient of a constant channel would be 0/0.
+    """
+    return torch.rsqrt(var_C + eps)
+
+
+def unbiased(batch_var_C: Tensor, n: int) -> Tensor:
+    """Return batch_var * n / (n - 1), what running_var averages; at n = 2 the biased one is half of it."""
+    return batch_var_C * (n / (n - 1))
+
+
+def move(buffer_C: Tensor, batch_value_C: Tensor, momentum: float | Tensor) -> None:
+    """Set buffer = (1 - momentum) * buffer + momentum * batch_value in place, keeping the buffer's dtype.
+
+    In place, because other holders (a checkpoint, a replica) keep references to the buffer; as a linear
+    interpolation, because then a buffer that equals the batch value stays exactly where it is.
+    """
+    buffer_C.copy_(torch.lerp(cast(buffer_C, batch_value_C.dtype), batch_value_C, momentum))
+
+
+def scale(rstd_C: Tensor, weight_C: Tensor | None) -> Tensor:
+    """Return weight * rstd, the slope of y in x - mean."""
+    return rstd_C if weight_C is None else rstd_C * weight_C
+
+
+def scale_shift(centred: Tensor, scale_C: Tensor, bias_C: Tensor | None) -> Tensor:
+    """Overwrite centred with scale * centred + bias and return it.
+
+    The mean is already gone: x * scale + (bias - mean * scale) would cancel where mean/std is large.
+    """
+    centred.mul_(across(scale_C, centred.dim()))
+    return centred if bias_C is None else centred.add_(across(bias_C, centred.dim()))
+
+
+def normalized_from(
+    x: Tensor, mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
+) -> Tensor:
+    """Return weight * (x - mean) / sqrt(var + eps) + bias in x's dtype, differentiable in every tensor."""
+    wide, ndim = widen(x), x.dim()
+    rstd_C = inverse_std(cast(var_C, wide.dtype), eps)
+    y = (wide - across(mean_C, ndim)) * across(scale(rstd_C, weight_C), ndim)
+    return cast(y if bias_C is None else y + across(bias_C, ndim), x.dtype)
+
+
+def gradients_from(
+    dy: Tensor, x: Tensor, mean_C: Tensor, rstd_C: Tensor, weight_C: Tensor | None, *, by_batch: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dx, dweight = sum(dy * xhat) and dbias = sum(dy) for xhat = (x - mean) * rstd.
+
+    dx = weight * rstd * (dy - dbias / n - xhat * dweight / n) where mean and rstd are the batch's own: both
+    depend on every x of the channel, and the two subtracted terms are their share. By given moments they are
+    absent.
+    Source: Ioffe & Szegedy 2015, arXiv:1502.03167, section 3, its chain of six derivatives collected.
+    """
+    ndim, dims, n = x.dim(), _reduced(x), x.numel() // x.shape[1]
+    xhat = (x - across(mean_C, ndim)) * across(rstd_C, ndim)
+    dweight_C, dbias_C = (dy * xhat).sum(dims), dy.sum(dims)
+    if by_batch:
+        dy = dy - across(dbias_C / n, ndim) - xhat * across(dweight_C / n, ndim)
+    return dy * across(scale(rstd_C, weight_C), ndim), dweight_C, dbias_C
+
+
+def parameter_gradients(
+    dy: Tensor, x: Tensor, mean_C: Tensor, rstd_C: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return dweight, dbias and a buffer of x's shape to go on with, all outside the graph.
+
+    x is centred before it is multiplied: sum(dy * x) - mean * sum(dy) cancels as E[x^2] - E[x]^2 does.
+    """
+    dims = _reduced(x)
+    buffer = x - across(mean_C, x.dim())
+    return buffer.mul_(dy).sum(dims).mul_(rstd_C), dy.sum(dims), buffer
+
+
+def input_gradient(
+    dy: Tensor,
+    x: Tensor,
+    mean_C: Tensor,
+    rstd_C: Tensor,
+    weight_C: Tensor | None,
+    sums_C: tuple[Tensor, Tensor],
+    *,
+    out: Tensor,
+) -> Tensor:
+    """Return dx of `gradients_from` by the batch's moments, given dweight and dbias, written into `out`."""
+    dweight_C, dbias_C = sums_C
+    ndim, n = x.dim(), x.numel() // x.shape[1]
+    torch.sub(x, across(mean_C, ndim), out=out)
+    torch.addcmul(dy, out, across(dweight_C * rstd_C, ndim), value=-1 / n, out=out)
+    return out.sub_(across(dbias_C, ndim), alpha=1 / n).mul_(across(scale(rstd_C, weight_C), ndim))
+
+
+def _reduced(x: Tensor) -> tuple[int, ...]:
+    return (0, *range(2, x.dim()))
