@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
@@ -60,15 +60,19 @@ class Parts:
         return epochs * self.batches.num_examples + sum(self.batches.examples(step) for step in range(steps))
 
 
-def build(config: TrainConfig) -> Parts:
+def build(config: TrainConfig, known_problems: Sequence[str] = ()) -> Parts:
     """Build every part of the run that `config` describes.
 
+    Args:
+        known_problems: what is already known to be wrong; the parts are then tried and nothing is returned.
     Raises:
         ConfigError, DataError, CheckpointError: a part cannot be built; several mistakes are told together.
     """
-    problems: list[str] = []
+    problems = list(known_problems)
     attempt = partial(_collecting, problems)
-    device = choose(config.device)
+    device = torch.device("cpu")
+    with attempt():
+        device = choose(config.device)
     dataset, knobs = _dataset(config)
     model: nn.Module = nn.Linear(1, 1)
     with attempt():
@@ -82,7 +86,7 @@ def build(config: TrainConfig) -> Parts:
         optimizer = make(config.optimizer)(model)
         make_schedule = make(config.schedule)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(list(dict.fromkeys(problems)))
 
     pixels = Pixels(splits.train, device=device)
     batches = _train_batches(config, splits.train, pixels, device, augment=knobs.augment)

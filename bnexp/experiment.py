@@ -16,7 +16,7 @@ import torch
 
 from bnexp import assembly
 from bnexp.assembly import Parts
-from bnexp.composition.compose import as_yaml
+from bnexp.composition.compose import Composition, as_yaml
 from bnexp.config import TrainConfig
 from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.device import cores, environment
@@ -47,16 +47,17 @@ class Experiment:
 
 
 @contextmanager
-def prepared(config: TrainConfig, notes: list[str], *, in_sweep: bool = False) -> Iterator[Experiment]:
-    """Build the run that `config` describes, in its own threads and determinism.
+def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Experiment]:
+    """Build the run that `composition` describes, in its own threads and determinism.
 
     Raises:
         BnexpError: something in it cannot work; nothing has been written then.
     """
+    config = composition.config
     threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
-    with environment(threads, config.deterministic):
-        parts = assembly.build(config)
-        yield Experiment(config, parts, threads, notes + parts.notes)
+    with environment(max(1, threads), config.deterministic):
+        parts = assembly.build(config, composition.problems)
+        yield Experiment(config, parts, threads, composition.notes + parts.notes)
 
 
 def new_directory(config: TrainConfig) -> RunDirectory:
@@ -77,7 +78,7 @@ def run(
     with directory.lock(), _logging_to(directory.log_file):
         if not resumed:
             directory.write_config(as_yaml(experiment.config))
-        log.info("%s %s", "resumed by" if resumed else "started by", shlex.join(sys.argv))
+        log.info("%s %s", "resumed by" if resumed else "started by", command())
         for note in experiment.notes:
             log.info("note: %s", note)
         try:
@@ -214,13 +215,18 @@ def _leave_result(experiment: Experiment, directory: RunDirectory, outcome: Outc
             "peak_memory_bytes": peak_memory_bytes(experiment.parts.device),
             "parameters": experiment.parts.num_parameters,
             "config_hash": config_hash(asdict(experiment.config)),
-            "command": shlex.join(sys.argv),
+            "command": command(),
             "device": str(experiment.parts.device),
             **where(),
             **outcome.details,
             **more,
         }
     )
+
+
+def command() -> str:
+    """Return the command line of this process, to be typed again anywhere."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bnexp import experiment
-from bnexp.composition.compose import restore
+from bnexp.composition.compose import Composition, restore
 from bnexp.display import tables
 from bnexp.display.progress import training_progress
 from bnexp.errors import CheckpointError
@@ -27,7 +27,7 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str]) -> int:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
     config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
     console = Console()
-    with experiment.prepared(config, []) as ready:
+    with experiment.prepared(Composition(config, [], [])) as ready:
         tables.what_will_run(console, ready)
         with training_progress(ready.parts) as progress:
             outcome = experiment.run(ready, directory, progress, resumed=True)

@@ -30,6 +30,9 @@ def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
     """Train one run after another; a mistake in any word is told before the first starts."""
     jobs = expand(words)
     compositions = [compose(job, plugins) for job in jobs]
+    problems = [line for composition in compositions for line in composition.problems]
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
     if any(composition.config.output_dir is not None for composition in compositions):
         raise ConfigError("output_dir names one folder; leave it out of a sweep and use runs_dir")
     failed = 0
@@ -52,9 +55,9 @@ def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
 def run_one(composition: Composition, *, in_sweep: bool) -> Outcome:
     """Build, show, train and show again."""
     console = Console()
-    with experiment.prepared(composition.config, composition.notes, in_sweep=in_sweep) as ready:
-        tables.what_will_run(console, ready)
+    with experiment.prepared(composition, in_sweep=in_sweep) as ready:
         directory = experiment.new_directory(ready.config)
+        tables.what_will_run(console, ready)
         with training_progress(ready.parts) as progress:
             outcome = experiment.run(ready, directory, progress)
         tables.how_it_ended(console, outcome, directory)
@@ -65,7 +68,10 @@ def print_config(what: str, words: Sequence[str], plugins: Sequence[str]) -> Non
     """Print the composed configuration as the run would record it."""
     if what != "job":
         raise ConfigError(f"--cfg must be job, got {what!r}")
-    print(as_yaml(compose(words, plugins).config), end="")
+    composition = compose(words, plugins)
+    if composition.problems:
+        raise ConfigError(composition.problems)
+    print(as_yaml(composition.config), end="")
 
 
 def print_help() -> None:

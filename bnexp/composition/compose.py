@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import yaml
@@ -19,6 +19,7 @@ from bnexp import config as schema
 from bnexp.composition import targets, words
 from bnexp.composition.choices import conf_dir, conf_dirs
 from bnexp.composition.mistakes import first_line, per_word
+from bnexp.composition.nearest import suggestion
 from bnexp.composition.notes import notes
 from bnexp.config import TrainConfig
 from bnexp.errors import CheckpointError, ConfigError
@@ -28,17 +29,23 @@ ROOT = "train"
 
 @dataclass(frozen=True)
 class Composition:
-    """A configuration that passed every check, and what its author should know of it."""
+    """A configuration of which every part can be built, with what its author should know of it.
+
+    `problems` holds a line for each word or value that is wrong: the run must not start, but the other parts
+    can still be tried, so that all mistakes are told together.
+    """
 
     config: TrainConfig
     notes: list[str]
+    problems: list[str]
 
 
 def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     """Compose `conf/` and the shell words `given`.
 
     Raises:
-        ConfigError: holds a line for every mistake found, each word looked at alone.
+        ConfigError: what is left without the wrong words is no whole configuration, or names code or knobs
+            that do not exist; holds a line for every mistake found.
     """
     targets.import_plugins(plugins)
     rewritten, found = _rewritten(given)
@@ -48,13 +55,14 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     if node is None:
         raise ConfigError(found)
     found += _finish(node, rewritten)
-    config, wrong = _plain(node)
-    if config is not None:
-        wrong = schema.problems(config) + _binding(config, plugins)
-    if found or wrong:
-        raise ConfigError(list(dict.fromkeys(found + wrong)))
-    assert config is not None
-    return Composition(config, notes(node, config, {words.key(word) for word in given}))
+    config, unbuildable = _plain(node)
+    if config is None:
+        raise ConfigError(found + unbuildable)
+    unbuildable = _binding(config, plugins)
+    found += schema.problems(config)
+    if unbuildable:
+        raise ConfigError(found + unbuildable)
+    return Composition(config, notes(node, config, {words.key(word) for word in given}), found)
 
 
 def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
@@ -87,11 +95,19 @@ def _hydra() -> Iterator[None]:
 
 
 def _rewritten(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Rewrite all words; where some cannot be, each alone, so that the others are still looked at."""
     try:
-        return words.rewrite(list(given)), []
+        return words.rewrite(given), []
     except ConfigError as error:
-        studied = ("decay", "momentum", "epochs", "steps")
-        return [word for word in given if words.key(word) not in studied], error.problems
+        found = error.problems
+    good: list[str] = []
+    for word in given:
+        try:
+            good += words.rewrite([word])
+        except ConfigError:
+            continue
+    durations = [word for word in good if words.key(word) in ("epochs", "steps")]
+    return [word for word in good if word not in durations], found
 
 
 def _composed(rewritten: list[str]) -> tuple[DictConfig | None, list[str]]:
@@ -127,6 +143,8 @@ def _finish(node: DictConfig, rewritten: list[str]) -> list[str]:
         node.head_norm = OmegaConf.to_container(node.norm)
         node.choices.head_norm = node.choices.norm
     OmegaConf.set_struct(node, True)
+    known = {field.name for field in fields(TrainConfig)}
+    found += [f"unknown key {name!r}{suggestion(str(name), known)}" for name in node if name not in known]
     found += _set_head_knobs(node, rewritten)
     if node.epochs is not None and node.steps is not None:
         found += _preset_duration(node)

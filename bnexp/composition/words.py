@@ -7,16 +7,18 @@ steps=100                 steps=100 epochs=null, and the other way round
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
 from bnexp.errors import ConfigError
 
 
-def rewrite(words: list[str]) -> list[str]:
+def rewrite(words: Sequence[str]) -> list[str]:
     """Return `words` in Hydra's grammar.
 
     Raises:
-        ConfigError: a decay that is no number in [0, 1]; both decay and momentum; both epochs and steps.
+        ConfigError: a decay that is no number in [0, 1]; both decay and momentum; both epochs and steps; a
+            word that names code, removes a part, or belongs to Hydra's own run folder.
     """
     keys = {key(word) for word in words}
     found = []
@@ -28,6 +30,7 @@ def rewrite(words: list[str]) -> list[str]:
     rewritten = []
     for word in words:
         try:
+            _refuse(word)
             rewritten.append(_rewrite_one(word))
         except ConfigError as error:
             found += error.problems
@@ -43,6 +46,22 @@ def key(word: str) -> str:
 
 def value(word: str) -> str:
     return word.partition("=")[2]
+
+
+def _refuse(word: str) -> None:
+    name = key(word)
+    if word.startswith("~"):
+        raise ConfigError(f"{word}: a run needs all of its configuration; GROUP=none switches a norm off")
+    if name.startswith("hydra.") or name == "hydra":
+        raise ConfigError(
+            f"{word}: bnexp makes the run folder itself; output_dir=PATH or runs_dir=PATH say where"
+        )
+    if name.rpartition(".")[2] in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
+        group = name.partition(".")[0]
+        raise ConfigError(
+            f"{word}: what is built is not named on the command line; choose {group}=NAME, or write your own "
+            f"bnexp_conf/{group}/NAME.yaml"
+        )
 
 
 def _rewrite_one(word: str) -> str:

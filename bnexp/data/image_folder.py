@@ -23,7 +23,7 @@ WANTED = "data.root must name a folder with train/CLASS/* and test/CLASS/*"
 Listing = dict[str, dict[str, list[Path]]]  # part -> class -> images, all sorted by name
 
 
-def image_folder(data_dir: Path, *, root: str | None) -> Dataset:
+def image_folder(data_dir: Path, *, root: str | None = None) -> Dataset:
     """Return the images below `root`, decoded once and kept in `data_dir`/cache.
 
     Classes are the folders' names in sorted order; images may lie deeper inside them. Hidden files and

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 
@@ -23,7 +24,7 @@ REFRESH_S = 0.2
 class TrainingProgress:
     """Counts examples on a tqdm bar; satisfies `bnexp.protocols.Progress`."""
 
-    def __init__(self, bar: tqdm[None], epochs: float) -> None:
+    def __init__(self, bar: tqdm[Any], epochs: float) -> None:
         self._bar = bar
         self._epochs = epochs
         self._shown_at = 0.0

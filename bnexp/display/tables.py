@@ -36,8 +36,8 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
         "units": f"activation {config.activation}, placement {config.placement}, init {chosen['init']}",
         "norm": f"{chosen['norm']}, {chosen['head_norm']} in the head",
         "data": f"{chosen['data']}, {', '.join(split_sizes)}",
-        "batch": f"{batch} examples, {parts.batches.steps_per_epoch:,} steps an epoch",
-        "length": f"{duration:g} epochs, {parts.total_steps:,} steps",
+        "batch": f"{batch} examples, {_count(parts.batches.steps_per_epoch, 'step')} an epoch",
+        "length": f"{_count(duration, 'epoch')}, {_count(parts.total_steps, 'step')}",
         "optimizer": f"{chosen['optimizer']}, lr {config.optimizer.get('lr')}, {chosen['schedule']} schedule",
         "seed": str(config.seed),
         "device": f"{describe(parts.device)}, {config.precision}",
@@ -88,7 +88,7 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
 
 
 def _ending(outcome: Outcome) -> str:
-    text = f"{outcome.status.replace('_', ' ')} after {outcome.step:,} steps ({outcome.epoch:g} epochs)"
+    text = f"{outcome.status.replace('_', ' ')} after {_count(outcome.step, 'step')} ({_count(outcome.epoch, 'epoch')})"
     if "diverged" in outcome.details:
         found = outcome.details["diverged"]
         first, last, origin = found["first_step"], found["last_step"], found["origin"]
@@ -96,6 +96,10 @@ def _ending(outcome: Outcome) -> str:
         text += f": the loss stopped being finite at {between}"
         text += f"; the first to go was {origin}" if origin else ""
     return text
+
+
+def _count(number: float, what: str) -> str:
+    return f"{number:,.6g} {what}" + ("" if number == 1 else "s")
 
 
 def _cell(outcome: Outcome, tag: str) -> str:
