@@ -33,8 +33,8 @@ def initialize(model: nn.Module, scheme: Scheme, seed: int) -> None:
         if isinstance(layer, LAYERS) and "norm" not in name.split("."):
             fan_in = layer.weight[0].numel()
             for kind, parameter in layer.named_parameters(recurse=False):
-                values = torch.empty(parameter.shape)
-                scheme(values, fan_in, stream(seed, "init", f"{name}.{kind}"))
+                values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
+                scheme(values, fan_in, stream(seed, "init", f"{name}.{kind}".lstrip(".")))
                 parameter.copy_(values)
 
 

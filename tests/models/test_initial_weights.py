@@ -16,6 +16,7 @@ from bnexp.models.lenet import LeNet
 from bnexp.models.mlp import MLP
 from bnexp.models.resnet import ResNet
 from bnexp.models.simple_cnn import SimpleCNN
+from bnexp.seeding import stream
 
 SCHEMES = [
     init.default,
@@ -64,6 +65,19 @@ def test_seeds_and_names_differ(scheme):
     one, two = build(MLP, norms.none(), scheme, seed=0), build(MLP, norms.none(), scheme, seed=1)
     assert not torch.equal(one.dense1.linear.weight, two.dense1.linear.weight)
     assert not torch.equal(one.dense2.linear.weight, one.dense3.linear.weight)
+
+
+def test_weight_and_bias_of_a_layer_are_drawn_apart():
+    layer = nn.Linear(50, 40)
+    init.initialize(layer, init.default, 0)
+    assert not torch.equal(layer.weight.flatten()[:40], layer.bias)
+
+
+def test_a_parameter_is_the_head_of_the_stream_of_its_qualified_name():
+    model = nn.ModuleDict({"conv1": nn.ModuleDict({"linear": nn.Conv2d(2, 4, 3)})})
+    init.initialize(model, init.default, 5)
+    drawn = torch.empty(4).uniform_(-(18**-0.5), 18**-0.5, generator=stream(5, "init", "conv1.linear.bias"))
+    torch.testing.assert_close(model["conv1"]["linear"].bias.detach(), drawn, rtol=0, atol=0)
 
 
 def test_global_random_state_neither_matters_nor_moves():
