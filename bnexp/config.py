@@ -30,9 +30,19 @@ class Checkpoint:
 
 @dataclass
 class Telemetry:
-    """scalars_every: steps between logged rows of training scalars; None logs evaluations only."""
+    """What is logged besides evaluations, and how often; None is never.
+
+    scalars_every, histograms_every: steps between rows of scalars, and between histograms.
+    layers: patterns of layer names, as a shell matches file names; only these are looked into.
+    channels: the channels whose running statistics are traced one by one.
+    max_megabytes: what the histograms of one run may take; their interval grows to keep to it.
+    """
 
     scalars_every: int | None
+    histograms_every: int | None
+    layers: list[str]
+    channels: list[int]
+    max_megabytes: float
 
 
 @dataclass
@@ -113,6 +123,7 @@ def _positive(config: TrainConfig) -> dict[str, int | None]:
         "early_stopping.patience": config.early_stopping.patience,
         "checkpoint.every": config.checkpoint.every,
         "telemetry.scalars_every": config.telemetry.scalars_every,
+        "telemetry.histograms_every": config.telemetry.histograms_every,
         "threads": config.threads if isinstance(config.threads, int) else None,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -85,15 +85,28 @@ class EvalBatches(Protocol):
 
 
 class Probe(Protocol):
-    """Looks at one logged step and changes nothing.
+    """Looks at one step and changes nothing.
 
-    `watching` surrounds the step's forward and backward passes (hooks live only there; buffers are still
-    those of before the step when it opens); `measure` is called after the backward pass, before the update.
+    `watching` surrounds the step's forward and backward passes, the first of which is on `batch`: hooks live
+    only there, and when it opens the buffers are those of before the step. `measure` is called after the
+    backward pass, before the update, with the gradients at their true scale.
     """
 
     def due(self, step: int) -> bool: ...
-    def watching(self, model: nn.Module) -> AbstractContextManager[None]: ...
-    def measure(self, model: nn.Module) -> Measurement: ...
+    def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]: ...
+    def measure(self, model: nn.Module, step: int) -> list[Reading]: ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Numbers that are still on the device, and what they mean once they have been read.
+
+    values: one-dimensional. All readings of a step are read in one transfer, as float64 (float32 where the
+    device has no float64); `decode` gets this reading's share of it.
+    """
+
+    values: Tensor
+    decode: Callable[[list[float]], Measurement]
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
 
 
 def _ending(outcome: Outcome) -> str:
-    text = f"{outcome.status.replace('_', ' ')} after {_count(outcome.step, 'step')} ({_count(outcome.epoch, 'epoch')})"
+    ending = outcome.status.replace("_", " ")
+    text = f"{ending} after {_count(outcome.step, 'step')} ({_count(outcome.epoch, 'epoch')})"
     if "diverged" in outcome.details:
         found = outcome.details["diverged"]
         first, last, origin = found["first_step"], found["last_step"], found["origin"]

@@ -17,7 +17,7 @@ from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.clock import Clock
 from bnexp.engine.divergence import Divergence, Sentinel
 from bnexp.engine.learner import Learner, Passes
-from bnexp.protocols import Measurement, Probe, Progress, Status, TrainBatches, Writer
+from bnexp.protocols import Measurement, Probe, Progress, Reading, Status, TrainBatches, Writer
 
 SHOWN = ("loss/train", "accuracy/train", "loss/val", "accuracy/val")
 
@@ -86,7 +86,7 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
         probes = [probe for probe in run.probes if probe.due(state.step)]
         with ExitStack() as watching:
             for probe in probes:
-                watching.enter_context(probe.watching(learner.model))
+                watching.enter_context(probe.watching(learner.model, group[0], state.step))
             passes = learner.compute_gradients(group)
         if sentinel.observe(passes.loss):
             return diverged(run, sentinel)
@@ -112,18 +112,36 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
 
 def measured(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> Measurement:
     """Return what the due probes saw, with the training scalars when those are due too."""
-    measurement = Measurement()
-    if run.logs(run.state.step):
-        loss, accuracy = torch.stack([passes.loss.float(), passes.accuracy()]).tolist()
+    step, model = run.state.step, run.learner.model
+    readings = [reading for probe in probes for reading in probe.measure(model, step)]
+    if run.logs(step):
+        readings.append(Reading(torch.stack([passes.loss.float(), passes.accuracy()]), _train_metrics))
+    measurement = read(readings)
+    if run.logs(step):
         examples = run.state.examples + passes.num_examples
-        measurement.scalars = {
-            "loss/train": loss,
-            "accuracy/train": accuracy,
-            "lr": lr,
-            "examples_per_second": run.clock.rate(examples, passes.num_examples),
-        }
-    for probe in probes:
-        measurement.update(probe.measure(run.learner.model))
+        rate = run.clock.rate(examples, passes.num_examples)
+        measurement.scalars |= {"lr": lr, "examples_per_second": rate}
+    return measurement
+
+
+def _train_metrics(values: list[float]) -> Measurement:
+    loss, accuracy = values
+    return Measurement({"loss/train": loss, "accuracy/train": accuracy})
+
+
+def read(readings: Sequence[Reading]) -> Measurement:
+    """Bring all readings to the host in one transfer and decode each."""
+    measurement = Measurement()
+    if not readings:
+        return measurement
+    device = readings[0].values.device
+    width = torch.float32 if device.type == "mps" else torch.float64
+    numbers = torch.cat([reading.values.to(width) for reading in readings]).tolist()
+    start = 0
+    for reading in readings:
+        stop = start + len(reading.values)
+        measurement.update(reading.decode(numbers[start:stop]))
+        start = stop
     return measurement
 
 

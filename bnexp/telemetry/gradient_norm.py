@@ -6,14 +6,14 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import nn
 
-from bnexp.protocols import Measurement
+from bnexp.protocols import Batch, Measurement, Reading
 
 
 class GradientNorm:
     """Measures `grad_norm`, the L2 norm over all gradients taken as one vector.
 
-    grad_norm = sqrt(sum over all parameters and elements of grad^2), 0 without gradients; one read from the
-    device. Gradients scaled for float16 must have been unscaled before.
+    grad_norm = sqrt(sum over all parameters and elements of grad^2), 0 without gradients.
+    Gradients scaled for float16 must have been unscaled before.
 
     Args:
         every: steps between measurements, at least 1; None never measures.
@@ -27,9 +27,10 @@ class GradientNorm:
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
 
-    def watching(self, model: nn.Module) -> AbstractContextManager[None]:
+    def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def measure(self, model: nn.Module) -> Measurement:
+    def measure(self, model: nn.Module, step: int) -> list[Reading]:
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        return Measurement({"grad_norm": nn.utils.get_total_norm(gradients).item()})
+        norm = nn.utils.get_total_norm(gradients).reshape(1)
+        return [Reading(norm, lambda values: Measurement({"grad_norm": values[0]}))]
