@@ -57,11 +57,11 @@ class ResNet(nn.Sequential):
     Args:
         depth: 18, or 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ...).
         width: channels of the first stage; auto is the published 64 or 16.
-        zero_residual: start the weight of each block's last norm at zero, so that blocks begin as identities.
+        zero_init_residual: start the weight of each block's last norm at zero, so that blocks begin as identities.
     Raises:
-        ConfigError: another depth or width; zero_residual with placement preact or a norm without a weight.
+        ConfigError: another depth or width; zero_init_residual with placement preact or a norm without a weight.
     Source: He et al. 2016, arXiv:1512.03385, §3.3 and §4.2; the 1x1 shortcuts are its option B.
-        zero_residual: Goyal et al. 2017, arXiv:1706.02677, §5.1.
+        zero_init_residual: Goyal et al. 2017, arXiv:1706.02677, §5.1.
     """
 
     has_head_norm = False
@@ -74,7 +74,7 @@ class ResNet(nn.Sequential):
         units: Units,
         depth: int = 20,
         width: int | str = "auto",
-        zero_residual: bool = False,
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         blocks, base = _plan(depth, width)
@@ -93,7 +93,7 @@ class ResNet(nn.Sequential):
             self.closing = units.closing("closing", shape)
         self.average = GlobalAverage()
         self.classifier = nn.Linear(shape[0], num_classes)
-        if zero_residual:
+        if zero_init_residual:
             _zero_last_norms(self, units.placement)
 
 
@@ -122,14 +122,14 @@ def _stage(
 
 def _zero_last_norms(model: nn.Module, placement: str) -> None:
     if placement == "preact":
-        raise ConfigError("model.zero_residual needs a norm at the end of each block, got placement=preact")
+        raise ConfigError("model.zero_init_residual needs a norm at the end of each block, got placement=preact")
     for name, module in model.named_modules():
         if isinstance(module, BasicBlock):
             norm = module.conv2.norm
             weight = getattr(norm, "weight", None)
             if not isinstance(weight, nn.Parameter):
                 raise ConfigError(
-                    f"model.zero_residual needs norms with a weight, got {type(norm).__name__} "
-                    f"at {name}.conv2.norm; take another norm or model.zero_residual=false"
+                    f"model.zero_init_residual needs norms with a weight, got {type(norm).__name__} "
+                    f"at {name}.conv2.norm; take another norm or model.zero_init_residual=false"
                 )
             nn.init.zeros_(weight)

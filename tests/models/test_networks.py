@@ -309,9 +309,9 @@ def test_other_widths_are_refused(width):
 
 
 @pytest.mark.parametrize("placement", ["pre", "post"])
-def test_zero_residual_starts_each_block_as_its_shortcut(placement):
+def test_zero_init_residual_starts_each_block_as_its_shortcut(placement):
     model = small_resnet(
-        image_shape=(3, 8, 8), num_classes=10, units=units(placement=placement), zero_residual=True
+        image_shape=(3, 8, 8), num_classes=10, units=units(placement=placement), zero_init_residual=True
     )
     x = torch.randn(2, 4, 8, 8).relu()
     assert torch.equal(model.stage1[0](x), x)
@@ -324,10 +324,10 @@ def test_zero_residual_starts_each_block_as_its_shortcut(placement):
         (norms.batch, "preact", "a norm at the end of each block, got placement=preact"),
     ],
 )
-def test_zero_residual_is_refused_where_it_cannot_work(norm, placement, reason):
+def test_zero_init_residual_is_refused_where_it_cannot_work(norm, placement, reason):
     make = units(norm(), placement=placement)
-    with pytest.raises(ConfigError, match=rf"^model\.zero_residual needs {reason}"):
-        small_resnet(image_shape=(3, 8, 8), num_classes=10, units=make, zero_residual=True)
+    with pytest.raises(ConfigError, match=rf"^model\.zero_init_residual needs {reason}"):
+        small_resnet(image_shape=(3, 8, 8), num_classes=10, units=make, zero_init_residual=True)
 
 
 @pytest.mark.parametrize("hidden", [[100, 0], [1.5], ["100"], 100, None])
