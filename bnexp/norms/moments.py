@@ -49,10 +49,15 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def moments_from(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean (C,) and batch_var (C,) in two passes, differentiable any number of times."""
-    dims = _reduced(x)
-    mean_C = x.mean(dims)
-    return mean_C, (x - across(mean_C, x.dim())).square().mean(dims)
+    """Return mean (C,) and batch_var (C,) as `batch_moments` does, differentiable any number of times.
+
+    The mean as first found is only a point to measure from, hence a constant to autograd.
+    """
+    ndim, dims = x.dim(), _reduced(x)
+    pivot_C = x.detach().mean(dims)
+    shifted = x - across(pivot_C, ndim)
+    residual_C = shifted.mean(dims)
+    return pivot_C + residual_C, (shifted - across(residual_C, ndim)).square().mean(dims)
 
 
 def inverse_std(var_C: Tensor, eps: float) -> Tensor:
