@@ -95,7 +95,7 @@ class CustomNorm(nn.Module):
         if n == 0:
             return
         # a tensor, because reading the count as a number would wait for the device
-        momentum = count.to(mean_C.dtype).reciprocal() if self.momentum is None else self.momentum
+        momentum = count.to(running_mean.dtype).reciprocal() if self.momentum is None else self.momentum
         moments.move(running_mean, mean_C, momentum)
         moments.move(running_var, moments.unbiased(batch_var_C, n), momentum)
 

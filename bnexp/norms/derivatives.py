@@ -28,7 +28,7 @@ def normalize_by_batch(
     if x.numel() == 0:
         mean_C, batch_var_C = x.new_zeros(x.shape[1]), x.new_ones(x.shape[1])
         return moments.normalized_from(x, mean_C, batch_var_C, weight_C, bias_C, eps), mean_C, batch_var_C
-    if _transformed():
+    if moments.transformed():
         mean_C, batch_var_C = moments.moments_from(moments.widen(x))
         y = moments.normalized_from(x, mean_C, batch_var_C, weight_C, bias_C, eps)
         return y, mean_C.detach(), batch_var_C.detach()
@@ -41,7 +41,7 @@ def normalize_by(
     x: Tensor, mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
 ) -> Tensor:
     """Return y by moments that x has no part in; differentiable in x, weight and bias, not in the moments."""
-    if x.numel() == 0 or _transformed():
+    if x.numel() == 0 or moments.transformed():
         return moments.normalized_from(x, mean_C, var_C, weight_C, bias_C, eps)
     rows = _rows(x)
     y: Tensor = _ByGiven.apply(rows, weight_C, bias_C, mean_C, var_C, eps)
@@ -121,10 +121,6 @@ class _ByGiven(Function):
             None,
             None,
         )
-
-
-def _transformed() -> bool:
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -13,6 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+ALL_BUT_CHANNELS = {2: (0,), 3: (0, 2), 4: (0, 2, 3), 5: (0, 2, 3, 4)}
+
+
+def transformed() -> bool:
+    """Tell whether torch.compile or torch.func, which need plain operations, is looking on."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
 
 def widen(x: Tensor) -> Tensor:
     """Return x in float32 or wider: sums of float16 overflow at 65504, and bfloat16 keeps 8 bits of them."""
@@ -38,7 +45,7 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     The clamp keeps a constant channel, where both terms are rounding noise, from going below zero.
     Source: Chan, Golub & LeVeque 1983, The American Statistician 37(3), the corrected two-pass algorithm.
     """
-    ndim, dims, n = x.dim(), _reduced(x), x.numel() // x.shape[1]
+    ndim, dims, n = x.dim(), ALL_BUT_CHANNELS[x.dim()], x.numel() // x.shape[1]
     mean_C = x.sum(dims).div_(n)
     centred = x - across(mean_C, ndim)
     residual_C = centred.sum(dims)
@@ -53,7 +60,7 @@ def moments_from(x: Tensor) -> tuple[Tensor, Tensor]:
 
     The mean as first found is only a point to measure from, hence a constant to autograd.
     """
-    ndim, dims = x.dim(), _reduced(x)
+    ndim, dims = x.dim(), ALL_BUT_CHANNELS[x.dim()]
     pivot_C = x.detach().mean(dims)
     shifted = x - across(pivot_C, ndim)
     residual_C = shifted.mean(dims)
@@ -74,12 +81,16 @@ def unbiased(batch_var_C: Tensor, n: int) -> Tensor:
 
 
 def move(buffer_C: Tensor, batch_value_C: Tensor, momentum: float | Tensor) -> None:
-    """Set buffer = (1 - momentum) * buffer + momentum * batch_value in place, keeping the buffer's dtype.
+    """Set buffer = (1 - momentum) * buffer + momentum * batch_value in place, in the buffer's dtype.
 
     In place, because other holders (a checkpoint, a replica) keep references to the buffer; as a linear
     interpolation, because then a buffer that equals the batch value stays exactly where it is.
     """
-    buffer_C.copy_(torch.lerp(cast(buffer_C, batch_value_C.dtype), batch_value_C, momentum))
+    batch_value_C = cast(batch_value_C, buffer_C.dtype)
+    if transformed():  # torch.vmap has no rule for lerp_
+        buffer_C.copy_(torch.lerp(buffer_C, batch_value_C, momentum))
+    else:
+        buffer_C.lerp_(batch_value_C, momentum)
 
 
 def scale(rstd_C: Tensor, weight_C: Tensor | None) -> Tensor:
@@ -116,7 +127,7 @@ def gradients_from(
     absent.
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167, section 3, its chain of six derivatives collected.
     """
-    ndim, dims, n = x.dim(), _reduced(x), x.numel() // x.shape[1]
+    ndim, dims, n = x.dim(), ALL_BUT_CHANNELS[x.dim()], x.numel() // x.shape[1]
     xhat = (x - across(mean_C, ndim)) * across(rstd_C, ndim)
     dweight_C, dbias_C = (dy * xhat).sum(dims), dy.sum(dims)
     if by_batch:
@@ -131,7 +142,7 @@ def parameter_gradients(
 
     x is centred before it is multiplied: sum(dy * x) - mean * sum(dy) cancels as E[x^2] - E[x]^2 does.
     """
-    dims = _reduced(x)
+    dims = ALL_BUT_CHANNELS[x.dim()]
     buffer = x - across(mean_C, x.dim())
     return buffer.mul_(dy).sum(dims).mul_(rstd_C), dy.sum(dims), buffer
 
@@ -152,7 +163,3 @@ def input_gradient(
     torch.sub(x, across(mean_C, ndim), out=out)
     torch.addcmul(dy, out, across(dweight_C * rstd_C, ndim), value=-1 / n, out=out)
     return out.sub_(across(dbias_C, ndim), alpha=1 / n).mul_(across(scale(rstd_C, weight_C), ndim))
-
-
-def _reduced(x: Tensor) -> tuple[int, ...]:
-    return (0, *range(2, x.dim()))

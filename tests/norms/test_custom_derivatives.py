@@ -182,8 +182,9 @@ def test_autocast_returns_the_inputs_dtype(dtype: torch.dtype, training: bool) -
     assert_close(inside, outside, rtol=0, atol=0)
 
 
-def test_half_precision_buffers_stay_so() -> None:
-    norm = CustomNorm(3, ()).half()
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_half_precision_buffers_stay_so(momentum: float | None) -> None:
+    norm = CustomNorm(3, (), momentum=momentum).half()
     y = norm(batch((8, 3), dtype=torch.float16))
     assert y.dtype is norm.running_mean.dtype is torch.float16
     assert norm.running_mean.abs().min() > 0
@@ -249,3 +250,15 @@ def test_the_jacobian_couples_a_batch_in_training_and_not_in_eval() -> None:
     assert jacrev(norm)(x)[0, 0, 1, 0] != 0
     tracked = layer().eval()
     assert jacrev(tracked)(x)[0, 0, 1, 0] == 0
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@MODES
+def test_an_activation_may_overwrite_the_output(memory_format: torch.memory_format, training: bool) -> None:
+    gradients = []
+    for inplace in (False, True):
+        x = batch((4, 3, 2, 2)).to(memory_format=memory_format).requires_grad_()
+        network = nn.Sequential(layer().train(training), nn.ReLU(inplace=inplace))
+        network(x).square().sum().backward()
+        gradients.append(x.grad)
+    assert_close(*gradients, rtol=0, atol=0)
