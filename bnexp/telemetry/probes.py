@@ -1,0 +1,70 @@
+"""The probes of one run, as its telemetry settings ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from torch import nn
+
+from bnexp.errors import ConfigError
+from bnexp.protocols import Probe
+from bnexp.telemetry.activations import Activations
+from bnexp.telemetry.budget import histogram_bytes, histogram_interval
+from bnexp.telemetry.gradient_norm import GradientNorm
+from bnexp.telemetry.gradients import GradientProbe
+from bnexp.telemetry.intervals import Intervals
+from bnexp.telemetry.layer_probe import LayerProbe
+from bnexp.telemetry.layers import check_patterns, norm_layers, parameters
+from bnexp.telemetry.running_stats import RunningStatistics
+
+
+def probes(
+    model: nn.Module,
+    *,
+    total_steps: int,
+    scalars_every: int | None,
+    histograms_every: int | None,
+    layers: Sequence[str],
+    channels: Sequence[int],
+    max_megabytes: float,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> tuple[list[Probe], list[str]]:
+    """Return the probes to run on `model`, and notes on what they leave out.
+
+    Args:
+        model: the network as it will be trained, on its device; the probes keep its modules.
+        autocast: the number format of its training passes.
+        The others are `bnexp.config.Telemetry`'s.
+    Raises:
+        ConfigError: a pattern that picks nothing, a channel below 0, or no room at all.
+    """
+    check_patterns(model, layers)
+    _check(channels, max_megabytes)
+    norms, picked = norm_layers(model, layers), parameters(model, layers)
+    activations, running = Activations(list(norms)), RunningStatistics(norms, channels)
+    tags = activations.histogram_tags + running.histogram_tags + [f"gradient/{name}" for name in picked]
+    notes = []
+    if histograms_every is not None:
+        histograms_every, note = histogram_interval(
+            histograms_every, total_steps, histogram_bytes(tags), max_megabytes
+        )
+        notes = [note] if note else []
+    intervals = Intervals(scalars_every, histograms_every)
+    found: list[Probe] = [
+        GradientNorm(scalars_every),
+        LayerProbe(norms, [activations, running], intervals, autocast),
+        GradientProbe(picked, intervals),
+    ]
+    return found, notes
+
+
+def _check(channels: Sequence[int], max_megabytes: float) -> None:
+    problems = [
+        f"telemetry.channels must be at least 0, got {channel}" for channel in channels if channel < 0
+    ]
+    if not max_megabytes > 0:
+        problems.append(f"telemetry.max_megabytes must be above 0, got {max_megabytes}")
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,139 @@
+"""The running statistics of norm layers, against the statistics of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bnexp.protocols import Measurement, Reading
+from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES, count
+from bnexp.telemetry.intervals import Due
+from bnexp.telemetry.readings import histograms
+
+GRIDS = {"running_mean": ACTIVATIONS, "running_var": VARIANCES}
+Floats = NDArray[np.float64]
+
+
+class RunningStatistics:
+    """Observes the buffers of before the step, and how far the batch that comes is from them.
+
+        running_mean/<layer>, running_var/<layer>            histograms over the channels
+        running_mean/<layer>/mean|min|max, running_var/...   over the channels
+        running_mean/<layer>/channel_<c>, running_var/...    of each chosen channel that the layer has
+        running_gap/<layer>/mean   mean over channels of |running_mean - batch_mean| / sqrt(batch_var)
+        running_gap/<layer>/var    mean over channels of |ln(running_var / (batch_var * n / (n - 1)))|
+
+    batch_mean and batch_var (biased, /n) are those of the layer's whole input, with n values a channel. The
+    second gap takes the unbiased variance because that is what running_var averages. A channel that is
+    constant in the batch has no scale to compare by and is left out of both means, one whose running_var is
+    0 out of the second; a gap without any channel is not logged.
+
+    Shape: running_mean, running_var: (C,), with C the size of axis 1 of the layer's input.
+    Args:
+        layers: by qualified name; those without running statistics are ignored.
+        channels: each at least 0.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], channels: Sequence[int]) -> None:
+        self._layers = {name: layer for name, layer in layers.items() if _tracks(layer)}
+        self._sizes = [len(layer.get_buffer("running_mean")) for layer in self._layers.values()]
+        self._starts = [sum(self._sizes[:index]) for index in range(len(self._sizes))]
+        self.histogram_tags = [f"{buffer}/{name}" for buffer in GRIDS for name in self._layers]
+        chosen = [
+            (f"{name}/channel_{channel}", start + channel)
+            for name, start, size in zip(self._layers, self._starts, self._sizes, strict=True)
+            for channel in channels
+            if channel < size
+        ]
+        self._chosen = [place for _, place in chosen]
+        self._tags = [f"{tag}/{how}" for how in ("mean", "min", "max") for tag in self.histogram_tags]
+        self._tags += [f"{buffer}/{channel}" for buffer in GRIDS for channel, _ in chosen]
+        self._gap_tags = [f"running_gap/{name}/{gap}" for gap in ("mean", "var") for name in self._layers]
+
+    def begin(self, due: Due) -> None:
+        self._due = due
+        self._batch: dict[str, tuple[Tensor, Tensor]] = {}
+        self._values_per_channel = dict.fromkeys(self._layers, 0)
+        if self._layers and (due.scalars or due.histograms):
+            layers = self._layers.values()
+            self._before = torch.cat([getattr(layer, buffer) for buffer in GRIDS for layer in layers])
+
+    def enter(self, layer: str, x: Tensor) -> None:
+        if self._due.scalars and layer in self._layers:
+            self._batch[layer] = batch_moments(x)
+            self._values_per_channel[layer] = x.numel() // x.shape[1]
+
+    def leave(self, layer: str, y: Tensor) -> None: ...
+
+    def readings(self) -> list[Reading]:
+        if not self._layers:
+            return []
+        found = [self._histograms()] if self._due.histograms else []
+        return [*found, self._scalars()] if self._due.scalars else found
+
+    def _histograms(self) -> Reading:
+        parts = torch.split(self._before, self._sizes * 2)
+        grids = [grid for grid in GRIDS.values() for _ in self._sizes]
+        tags = zip(self.histogram_tags, parts, grids, strict=True)
+        return histograms({tag: count(values, grid) for tag, values, grid in tags}, {})
+
+    def _scalars(self) -> Reading:
+        for name, size in zip(self._layers, self._sizes, strict=True):
+            if name not in self._batch:
+                self._batch[name] = self._before.new_zeros(size), self._before.new_zeros(size)
+        means, variances = zip(*(self._batch[name] for name in self._layers), strict=True)
+        values_per_channel = np.repeat(list(self._values_per_channel.values()), self._sizes)
+        return Reading(
+            torch.cat([self._before, *means, *variances]),
+            lambda numbers: self._named(np.array(numbers).reshape(4, -1), values_per_channel),
+        )
+
+    def _named(self, numbers: Floats, n: NDArray[np.int64]) -> Measurement:
+        """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
+        before = numbers[:2]
+        gaps, compared = _gaps(before, numbers[2], numbers[3], n)
+        sums = self._sums(np.concatenate([before, gaps, compared]))
+        lows = np.minimum.reduceat(before, self._starts, axis=1)
+        highs = np.maximum.reduceat(before, self._starts, axis=1)
+        values = np.concatenate([*sums[:2] / self._sizes, *lows, *highs, *before[:, self._chosen]])
+        found = dict(zip(self._tags, values.tolist(), strict=True))
+        for tag, total, number in zip(self._gap_tags, sums[2:4].flat, sums[4:].flat, strict=True):
+            if number:
+                found[tag] = float(total / number)
+        return Measurement(found)
+
+    def _sums(self, values: Floats) -> Floats:
+        sums: Floats = np.add.reduceat(values, self._starts, axis=1)
+        return sums
+
+
+def _gaps(
+    before: Floats, mean: Floats, batch_var: Floats, n: NDArray[np.int64]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return both gaps of each channel, 0 where it is left out, and whether it is not: each (2, channels)."""
+    running_mean, running_var = before
+    varies = batch_var != 0
+    compared = np.stack([varies, varies & (running_var != 0)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.abs(running_mean - mean) / np.sqrt(batch_var)
+        stretch = np.abs(np.log(running_var / (batch_var * (n / (n - 1)))))
+    return np.where(compared, [shift, stretch], 0.0), compared
+
+
+def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of each channel; x (N, C, *) -> (C,), (C,), float32 or wider.
+
+    Squares are taken of centred values: E[x^2] - E[x]^2 cancels.
+    """
+    wide = x if x.dtype is torch.float64 else x.float()
+    others = (0, *range(2, x.dim()))
+    mean_C = wide.mean(others, keepdim=True)
+    return mean_C.flatten(), (wide - mean_C).square_().mean(others)
+
+
+def _tracks(layer: nn.Module) -> bool:
+    return all(isinstance(getattr(layer, buffer, None), Tensor) for buffer in GRIDS)
