@@ -24,9 +24,10 @@ BUILT = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 
 
 @lru_cache
-def shipped_targets() -> frozenset[str]:
-    """Return every `_target_` that the shipped YAMLs name."""
-    return frozenset(target for path in conf_dir().rglob("*.yaml") for target in _targets(_load(path)))
+def shipped_targets(group: str) -> frozenset[str]:
+    """Return every `_target_` that the shipped YAMLs of `group` name."""
+    paths = (conf_dir() / {"head_norm": "norm"}.get(group, group)).glob("*.yaml")
+    return frozenset(target for path in paths for target in _targets(_load(path)))
 
 
 def _load(path: Path) -> Any:
@@ -34,10 +35,14 @@ def _load(path: Path) -> Any:
 
 
 def _targets(node: Any) -> Iterator[str]:
+    """Yield every `_target_` in `node`, however deep, as text."""
     if isinstance(node, Mapping):
-        if isinstance(node.get("_target_"), str):
-            yield node["_target_"]
+        if "_target_" in node:
+            yield str(node["_target_"])
         for child in node.values():
+            yield from _targets(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
             yield from _targets(child)
 
 
@@ -46,14 +51,17 @@ def import_plugins(plugins: Sequence[str]) -> None:
     if plugins and "" not in sys.path:
         sys.path.insert(0, "")
     for name in plugins:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ConfigError(f"--plugin must be the name of a module, as in `import NAME`, got {name!r}")
         try:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise ConfigError(f"--plugin {name}: no module named {error.name!r} here or installed") from error
 
 
-def allowed(target: str, plugins: Sequence[str]) -> bool:
-    return target in shipped_targets() or any(target.startswith(f"{name}.") for name in plugins)
+def allowed(group: str, target: str, plugins: Sequence[str]) -> bool:
+    """Whether the shipped YAMLs of `group` name `target`, or it lies in a module of `plugins`."""
+    return target in shipped_targets(group) or any(target.startswith(f"{name}.") for name in plugins)
 
 
 def resolve(target: str) -> Callable[..., Any]:
@@ -65,34 +73,46 @@ def resolve(target: str) -> Callable[..., Any]:
     return typing.cast(Callable[..., Any], found)
 
 
-def problems(group: str, node: Mapping[str, Any], plugins: Sequence[str] = ()) -> list[str]:
+def problems(group: str, node: Any, plugins: Sequence[str] = ()) -> list[str]:
     """Return a line for everything in `node` that its target does not take, or takes as another type."""
-    target = node.get("_target_")
-    if not isinstance(target, str):
-        return [f"{group} must be a choice with a _target_, got {dict(node)}"]
-    if not allowed(target, plugins):
+    if not isinstance(node, Mapping) or not isinstance(node.get("_target_"), str):
+        return [f"{group} must be a choice with a _target_, got {shown(node)}"]
+    target = node["_target_"]
+    strangers = [name for name in _targets(node) if not allowed(group, name, plugins)]
+    if strangers:
         return [
-            f"{group}._target_={target} is not a target of bnexp's own YAMLs; name its module with --plugin"
+            f"{group}._target_={name} is not a target of bnexp's own {group} YAMLs; if it is yours, name its "
+            "module with --plugin"
+            for name in strangers
         ]
+    if node.get("_partial_") is not True:
+        return [f"{group}._partial_ must be true in its YAML, got {shown(node.get('_partial_'))}"]
     try:
         knobs = hints(group, resolve(target))
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         return [f"{group}._target_={target} cannot be found: {error}"]
-    found = []
+    found = [
+        f"{group} lacks {field.name}: its YAML must name it, as those of bnexp's own data sets do"
+        for field in fields(SplitKnobs)
+        if group == "data" and field.name not in node
+    ]
     for name, value in node.items():
         if name in ("_target_", "_partial_"):
             continue
         if name not in knobs:
-            found.append(f"{group} has no knob {name!r}{suggestion(name, knobs)}")
+            found.append(f"{group} has no knob {name!r}{suggestion(str(name), knobs)}")
         elif not fits(value, knobs[name]):
-            found.append(f"{group}.{name} must be {readable(knobs[name])}, got {value!r}")
+            found.append(f"{group}.{name} must be {readable(knobs[name])}, got {shown(value)}")
     return found
 
 
 def hints(group: str, target: Callable[..., Any]) -> dict[str, Any]:
     """Return the annotation of every knob: a keyword of `target` with a default."""
     function = target.__init__ if inspect.isclass(target) else target
-    annotations = typing.get_type_hints(function)
+    try:
+        annotations = typing.get_type_hints(function)
+    except NameError:  # a plugin may import names for its annotations under TYPE_CHECKING only
+        annotations = {}
     signature = inspect.signature(target)
     knobs = {
         name: annotations.get(name, Any)
@@ -123,6 +143,13 @@ def fits(value: Any, hint: Any) -> bool:
     if inspect.isclass(origin) and issubclass(origin, Sequence):
         return isinstance(value, (list, tuple)) and all(fits(item, parts[0]) for item in value)
     return isinstance(value, hint) if inspect.isclass(hint) else True
+
+
+def shown(value: Any) -> str:
+    """Return `value` as a YAML or a shell word has it: null, true, 'text'."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def readable(hint: Any) -> str:
