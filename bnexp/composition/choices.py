@@ -35,7 +35,7 @@ def groups() -> dict[str, dict[str, str]]:
 
 def description(path: Path) -> str:
     """Return a YAML's first comment line, without Hydra's package directive."""
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.startswith("#"):
             return ""
         if not line.startswith("# @package"):

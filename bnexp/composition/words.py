@@ -3,13 +3,16 @@
 decay=0.99                momentum=0.01, the same average said Keras's way
 head_norm=none            norm@head_norm=none
 steps=100                 steps=100 epochs=null, and the other way round
++seed=1                   seed=1: every knob stands in the YAMLs already, so there is nothing to add
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
+from bnexp.composition.choices import groups
 from bnexp.errors import ConfigError
 
 
@@ -18,7 +21,7 @@ def rewrite(words: Sequence[str]) -> list[str]:
 
     Raises:
         ConfigError: a decay that is no number in [0, 1]; both decay and momentum; both epochs and steps; a
-            word that names code, removes a part, or belongs to Hydra's own run folder.
+            word that names code, removes a part, puts a choice elsewhere, or belongs to bnexp or Hydra.
     """
     keys = {key(word) for word in words}
     found = []
@@ -52,12 +55,24 @@ def _refuse(word: str) -> None:
     name = key(word)
     if word.startswith("~"):
         raise ConfigError(f"{word}: a run needs all of its configuration; GROUP=none switches a norm off")
-    if name.startswith("hydra.") or name == "hydra":
+    if re.split(r"[./@]", name)[0] == "hydra":
         raise ConfigError(
             f"{word}: bnexp makes the run folder itself; output_dir=PATH or runs_dir=PATH say where"
         )
+    if value(word).startswith("[") and name in (*groups(), "head_norm"):
+        raise ConfigError(f"{word}: a run takes one choice; {name}=ONE,OTHER with -m makes a run of each")
+    if name in ("head_norm", "norm@head_norm") and value(word).startswith("{"):
+        raise ConfigError(
+            f"{word}: head_norm is one NAME; its knobs are words of their own: head_norm.KNOB=VALUE"
+        )
+    if name.partition(".")[0] == "choices":
+        raise ConfigError(f"{word}: choices are filled in by bnexp; GROUP=NAME makes one")
+    if "@" in name and name != "norm@head_norm":
+        raise ConfigError(
+            f"{word}: words look like GROUP=NAME or KEY=VALUE; the head's norm is head_norm=NAME"
+        )
     if name.rpartition(".")[2] in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
-        group = name.partition(".")[0]
+        group = name.partition(".")[0].removeprefix("head_")
         raise ConfigError(
             f"{word}: what is built is not named on the command line; choose {group}=NAME, or write your own "
             f"bnexp_conf/{group}/NAME.yaml"
@@ -67,17 +82,16 @@ def _refuse(word: str) -> None:
 def _rewrite_one(word: str) -> str:
     if key(word) == "decay":
         return f"momentum={','.join(_momentum(part) for part in value(word).split(','))}"
-    if key(word) == "head_norm":
-        return f"norm@{word.lstrip('+')}"
-    return word
+    plain = word.lstrip("+")
+    return f"norm@{plain}" if plain.startswith("head_norm=") else plain
 
 
 def _momentum(decay: str) -> str:
     try:
         number = Decimal(decay)
     except InvalidOperation:
-        number = Decimal(-1)
-    if not 0 <= number <= 1:
+        number = Decimal("nan")
+    if not number.is_finite() or not 0 <= number <= 1:
         raise ConfigError(
             f"decay is the weight of the old average and must be a number in [0, 1], got {decay!r}"
         )
