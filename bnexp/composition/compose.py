@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
 
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -18,13 +19,22 @@ from omegaconf.errors import OmegaConfBaseException
 from bnexp import config as schema
 from bnexp.composition import targets, words
 from bnexp.composition.choices import conf_dir, conf_dirs
-from bnexp.composition.mistakes import first_line, per_word
+from bnexp.composition.mistakes import first_line, key_mistake, knob_by_knob, parse, per_word, reason
 from bnexp.composition.nearest import suggestion
 from bnexp.composition.notes import notes
 from bnexp.config import TrainConfig
 from bnexp.errors import CheckpointError, ConfigError
 
 ROOT = "train"
+DURATIONS = ("epochs", "steps")
+UNCOMPOSABLE = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    OSError,
+    ValueError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)
@@ -49,12 +59,14 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     """
     targets.import_plugins(plugins)
     rewritten, found = _rewritten(given)
+    head_knobs = [word for word in rewritten if words.key(word).startswith("head_norm.")]
     with _hydra():
-        node, mistakes = _composed(rewritten)
+        node, good, mistakes = _composed([word for word in rewritten if word not in head_knobs])
     found += mistakes
     if node is None:
         raise ConfigError(found)
-    found += _finish(node, rewritten)
+    lost = {words.key(word) for word in rewritten} - {words.key(word) for word in good}
+    found += _finish(node, head_knobs if lost.isdisjoint(("norm", "norm@head_norm")) else [])
     config, unbuildable = _plain(node)
     if config is None:
         raise ConfigError(found + unbuildable)
@@ -69,6 +81,8 @@ def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
     """Read a run's `config.yaml` back; what it may build is checked again."""
     targets.import_plugins(plugins)
     try:
+        if not isinstance(yaml.safe_load(text), Mapping):
+            raise CheckpointError("config.yaml must hold a configuration, with a value for each key")
         node = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(text))
         config = OmegaConf.to_object(node)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
@@ -106,31 +120,37 @@ def _rewritten(given: Sequence[str]) -> tuple[list[str], list[str]]:
             good += words.rewrite([word])
         except ConfigError:
             continue
-    durations = [word for word in good if words.key(word) in ("epochs", "steps")]
-    return [word for word in good if word not in durations], found
+    return [word for word in good if words.key(word) not in DURATIONS], found
 
 
-def _composed(rewritten: list[str]) -> tuple[DictConfig | None, list[str]]:
-    """Compose all words, or, if they do not compose, the ones that do, with a line for each other."""
-    body = [word for word in rewritten if not words.key(word).startswith("head_norm.")]
+def _composed(body: list[str]) -> tuple[DictConfig | None, list[str], list[str]]:
+    """Compose all words, or, if they do not compose, the ones that do, with a line for each other.
+
+    Returns what was composed, of which words, and the lines.
+    """
     try:
-        return _compose(body), []
-    except (HydraException, OmegaConfBaseException) as error:
+        return _compose(body), body, []
+    except ConfigError as error:
         good, mistakes = per_word(body, _compose)
-        joint = [first_line(error)] if not mistakes else []
-        try:
-            return _compose(good), mistakes + joint
-        except (HydraException, OmegaConfBaseException):
-            return None, mistakes + joint
+        joint = error.problems if not mistakes else []
+    if any(words.key(word) in DURATIONS for word in set(body) - set(good)):
+        good = [word for word in good if words.key(word) not in DURATIONS]
+    try:
+        return _compose(good), good, mistakes + joint
+    except ConfigError:
+        return None, good, mistakes + joint
 
 
 def _compose(overrides: Sequence[str]) -> DictConfig:
-    own = [f"file://{folder}" for folder in conf_dirs()[1:]]
+    own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in conf_dirs()[1:]]
     search = [f"hydra.searchpath=[{','.join(own)}]"] if own else []
-    return hydra_compose(ROOT, overrides=[*search, *overrides], return_hydra_config=True)
+    try:
+        return hydra_compose(ROOT, overrides=[*search, *overrides], return_hydra_config=True)
+    except UNCOMPOSABLE as error:
+        raise ConfigError(reason(error)) from error
 
 
-def _finish(node: DictConfig, rewritten: list[str]) -> list[str]:
+def _finish(node: DictConfig, head_knobs: list[str]) -> list[str]:
     """Fill in what follows from the rest: the choices' names, the head's norm, the one duration."""
     found = []
     chosen = dict(node.hydra.runtime.choices)
@@ -139,28 +159,30 @@ def _finish(node: DictConfig, rewritten: list[str]) -> list[str]:
     node.choices = {
         name.partition("@")[2] or name: choice for name, choice in chosen.items() if "hydra" not in name
     }
-    if node.head_norm is None:
+    if node.head_norm is None and OmegaConf.is_config(node.norm):
         node.head_norm = OmegaConf.to_container(node.norm)
         node.choices.head_norm = node.choices.norm
     OmegaConf.set_struct(node, True)
     known = {field.name for field in fields(TrainConfig)}
     found += [f"unknown key {name!r}{suggestion(str(name), known)}" for name in node if name not in known]
-    found += _set_head_knobs(node, rewritten)
-    if node.epochs is not None and node.steps is not None:
+    found += _set_head_knobs(node, head_knobs)
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    if all(raw[name] is not None for name in DURATIONS):
         found += _preset_duration(node)
     return found
 
 
-def _set_head_knobs(node: DictConfig, rewritten: list[str]) -> list[str]:
+def _set_head_knobs(node: DictConfig, head_knobs: list[str]) -> list[str]:
     """Apply the words `head_norm.KNOB=...`, which need the head's norm in place."""
-    found = []
-    for word in rewritten:
-        name = words.key(word)
-        if name.startswith("head_norm."):
-            try:
-                OmegaConf.update(node, name, yaml.safe_load(words.value(word)))
-            except (OmegaConfBaseException, yaml.YAMLError) as error:
-                found.append(f"{word}: {first_line(error)}")
+    parsed, found = parse(head_knobs)
+    for word, override in parsed.items():
+        line = key_mistake(word, override, node, dict(node.choices))
+        try:
+            if not line:
+                OmegaConf.update(node, override.key_or_group, override.value())
+        except OmegaConfBaseException as error:
+            line = f"{word}: {first_line(error)}"
+        found += [line] if line else []
     return found
 
 
@@ -171,23 +193,30 @@ def _preset_duration(node: DictConfig) -> list[str]:
     for folder in reversed(conf_dirs()):
         if (folder / name).is_file():
             preset = yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
-    if preset.get("epochs") is not None and preset.get("steps") is not None:
-        return [f"{name} must give epochs or steps, not both"]
     node.epochs = None
-    return []
+    both = preset.get("epochs") is not None and preset.get("steps") is not None
+    return [f"{name} must give epochs or steps, not both"] if both else []
 
 
 def _plain(node: DictConfig) -> tuple[TrainConfig | None, list[str]]:
     try:
         config = OmegaConf.to_object(node)
     except OmegaConfBaseException as error:
-        return None, [first_line(error)]
+        return None, [f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)]
     assert isinstance(config, TrainConfig)
-    return config, []
+    shapeless = [
+        knob_by_knob(name)
+        for name, hint in get_type_hints(TrainConfig).items()
+        if is_dataclass(hint) and not is_dataclass(getattr(config, name))
+    ]
+    return (None, shapeless) if shapeless else (config, [])
 
 
 def _binding(config: TrainConfig, plugins: Sequence[str]) -> list[str]:
+    """Return what does not fit the constructors; a head that is a copy of the norm repeats nothing."""
+    copied = config.head_norm == config.norm
     found = []
     for group in targets.BUILT:
-        found += targets.problems(group, getattr(config, group), plugins)
-    return list(dict.fromkeys(found))
+        if not (copied and group == "head_norm"):
+            found += targets.problems(group, getattr(config, group), plugins)
+    return found

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bnexp.composition.choices import groups
 from bnexp.composition.nearest import suggestion
 from bnexp.composition.targets import readable
 from bnexp.config import TrainConfig
+from bnexp.errors import ConfigError
 
 Compose = Callable[[Sequence[str]], DictConfig]
+SWEPT = "several values need -m (a sweep)"
 
 
 def per_word(words: Sequence[str], compose: Compose) -> tuple[list[str], list[str]]:
@@ -25,13 +28,16 @@ def per_word(words: Sequence[str], compose: Compose) -> tuple[list[str], list[st
 
     Choices are looked at first; every other word is then looked at beside the good choices, because
     `norm.num_groups=4` is right or wrong depending on `norm`. Knobs of a choice that is wrong are let be.
+    `compose` raises ConfigError.
     """
-    parsed, mistakes = _parsed(words)
+    parsed, mistakes = parse(words)
     known = groups()
-    choices = {word: override for word, override in parsed.items() if override.key_or_group in known}
-    good, wrong = [], set()
+    choices = {word: override for word, override in parsed.items() if _is_choice(override, known)}
+    good: list[str] = []
+    wrong = set()
     for word, override in choices.items():
         line = _choice_mistake(word, override, known[override.key_or_group])
+        line = line or _failure(word, [*good, word], compose)
         if line:
             mistakes.append(line)
             wrong.add(override.package or override.key_or_group)
@@ -47,57 +53,106 @@ def per_word(words: Sequence[str], compose: Compose) -> tuple[list[str], list[st
     return good, mistakes
 
 
-def first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-def _parsed(words: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
+def parse(words: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
+    """Return what Hydra's grammar makes of each word, and a line for each that it cannot read."""
     parser = OverridesParser.create()
     parsed, mistakes = {}, []
     for word in words:
         try:
-            parsed[word] = parser.parse_override(word)
+            override = parser.parse_override(word)
+        except RecursionError:
+            mistakes.append(f"{word!r} cannot be read; it is nested too deeply")
         except HydraException as error:
-            mistakes.append(f"{word!r} cannot be read; words look like KEY=VALUE ({first_line(error)})")
+            mistakes.append(
+                f"{word!r} cannot be read ({first_line(error)}); words look like KEY=VALUE, and a value with "
+                "special characters stands in quotes of its own: 'KEY=\"VALUE\"'"
+            )
+        else:
+            if override.key_or_group:
+                parsed[word] = override
+            else:
+                mistakes.append(f"{word!r} cannot be read; words look like KEY=VALUE")
     return parsed, mistakes
+
+
+def reason(error: BaseException) -> str:
+    """Return why a composition failed, in one line, with the file and the key where they are known."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    nested = re.match(r"In '([^']+)': \w+ raised while composing config:\n(.*)", str(error))
+    if nested:
+        key = re.search(r"full_key: (\S+)", str(error))
+        return f"{nested[1]}.yaml: {nested[2]}" + (f" ({key[1]})" if key else "")
+    return first_line(error.__cause__ or error)
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _is_choice(override: Override, known: Mapping[str, Any]) -> bool:
+    return override.key_or_group in known and not isinstance(override.value(), dict)
 
 
 def _choice_mistake(word: str, override: Override, options: dict[str, str]) -> str | None:
     if override.is_sweep_override():
-        return f"{word}: several values need -m (a sweep)"
+        return f"{word}: {SWEPT}"
     name = override.value()
-    if name is None or name in options:
+    if name in list(options):
         return None
     said = word.removeprefix("norm@")
-    return f"{said}: must be one of {', '.join(sorted(options))}{suggestion(str(name), options)}"
+    hint = "; leave the word out for the default" if name is None else suggestion(str(name), options)
+    return f"{said}: must be one of {', '.join(sorted(options))}{hint}"
 
 
 def _value_mistake(
     word: str, override: Override, base: DictConfig, words: Sequence[str], compose: Compose
 ) -> str | None:
-    if override.is_sweep_override():
-        return f"{word}: several values need -m (a sweep)"
     name = override.key_or_group
-    if not (override.is_add() or override.is_force_add()) and not _exists(base, name):
-        return unknown(name, base)
+    line = key_mistake(word, override, base, dict(base.hydra.runtime.choices))
+    if line:
+        return line
+    line = _failure(word, words, compose)
+    if line and name in get_type_hints(TrainConfig) and is_dataclass(get_type_hints(TrainConfig)[name]):
+        return knob_by_knob(name)
+    hint = schema_hint(name)
+    if line and hint is not None:
+        return f"{name} must be {readable(hint)}, got {override.get_value_string()!r}"
+    return line
+
+
+def knob_by_knob(name: str) -> str:
+    """Return the line about a value for a whole part of the schema."""
+    knobs = [f"{name}.{field.name}" for field in fields(get_type_hints(TrainConfig)[name])]
+    return f"{name} is no knob itself; its knobs are {', '.join(knobs)}"
+
+
+def _failure(word: str, words: Sequence[str], compose: Compose) -> str | None:
     try:
         compose(words)
-    except (HydraException, OmegaConfBaseException) as error:
-        hint = schema_hint(name)
-        if hint is not None:
-            return f"{name} must be {readable(hint)}, got {override.get_value_string()!r}"
-        return f"{word}: {first_line(error.__cause__ or error)}"
+    except ConfigError as error:
+        return f"{word}: {error}"
     return None
 
 
-def unknown(name: str, base: DictConfig) -> str:
+def key_mistake(word: str, override: Override, base: DictConfig, choices: Mapping[str, Any]) -> str | None:
+    """Return the line about a word that lists several values or sets a key that `base` does not have."""
+    if override.is_sweep_override():
+        return f"{word}: {SWEPT}"
+    name = override.key_or_group
+    return None if _exists(base, name) else unknown(name, base, choices)
+
+
+def unknown(name: str, base: DictConfig, choices: Mapping[str, Any]) -> str:
     """Return the line about a key that is nowhere: its nearest name, or what its choice does have."""
     parent, _, last = name.rpartition(".")
     node = OmegaConf.select(base, parent) if parent else None
     if not isinstance(node, DictConfig):
         return f"unknown key {name!r}{suggestion(name, [*_keys(base), *groups()])}"
     knobs = [str(knob) for knob in node if not str(knob).startswith("_")]
-    choice = base.hydra.runtime.choices.get(parent)
+    choice = choices.get(parent)
     owner = f"{parent}={choice}" if choice else parent
     listed = f"its knobs are {', '.join(knobs)}" if knobs else "it has none"
     return f"{owner} has no knob {last!r}{suggestion(last, knobs) or f'; {listed}'}"
