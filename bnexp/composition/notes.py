@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from omegaconf import DictConfig, OmegaConf
 
 from bnexp.composition.targets import resolve
@@ -10,9 +12,7 @@ from bnexp.config import TrainConfig
 
 def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     """Return a line for each typed knob that nothing in this run reads."""
-    found = []
-    if typed & {"momentum", "decay"} and not _mentions_momentum(node):
-        found.append("momentum has no effect: no norm of this run keeps running statistics")
+    found = _momentum(node) if typed & {"momentum", "decay"} else []
     norms = {config.choices["norm"], config.choices["head_norm"]}
     if "placement" in typed and config.placement != "preact" and norms == {"none"}:
         found.append("placement has no effect: this run has no norm to place")
@@ -24,7 +24,15 @@ def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     return found
 
 
-def _mentions_momentum(node: DictConfig) -> bool:
-    raw = OmegaConf.to_container(node, resolve=False)
-    assert isinstance(raw, dict)
-    return any("${momentum}" in (raw[name] or {}).values() for name in ("norm", "head_norm"))
+def _momentum(node: DictConfig) -> list[str]:
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    tracking = [norm for norm in (raw["norm"], raw["head_norm"]) if "momentum" in norm and _tracks(norm)]
+    if any(norm["momentum"] == "${momentum}" for norm in tracking):
+        return []
+    if tracking:
+        return ["momentum has no effect: norm.momentum has a value of its own"]
+    return ["momentum has no effect: no norm of this run keeps running statistics"]
+
+
+def _tracks(norm: dict[str, Any]) -> bool:
+    return norm.get("track_running_stats") is not False
