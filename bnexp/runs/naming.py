@@ -1,0 +1,108 @@
+"""What to call runs that are shown together: by what differs between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnexp.runs.identity import FOLDERS
+
+HEADLINES = {
+    "choices.norm": "{}",
+    "choices.head_norm": "head {}",
+    "choices.model": "{}",
+    "choices.data": "{}",
+    "placement": "{}",
+    "activation": "{}",
+    "batch_size": "batch {}",
+    "accumulate": "accumulate {}",
+    "momentum": "momentum {}",
+    "choices.optimizer": "{}",
+    "optimizer.lr": "lr {}",
+    "choices.schedule": "{} schedule",
+    "choices.init": "{} init",
+    "epochs": "{} epochs",
+    "steps": "{} steps",
+}
+LAST = {"seed": "seed {}"}
+WORDS = {"none": "no norm", "head none": "no norm in the head", "momentum None": "cumulative momentum"}
+WITHOUT_EFFECT = ("telemetry", "choices", "threads", *FOLDERS)
+
+
+def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a short name for each run, such as `custom, batch 8`: its choices that not all runs share.
+
+    What follows from another choice is left out: the knobs of a norm that only one of the runs has, a head
+    norm that is a copy of the norm. Runs that do not differ are numbered; a run alone is called by its norm.
+
+    Args:
+        configs: resolved, as they stand in the runs' config.yaml.
+    """
+    facts = [_facts(config) for config in configs]
+    keys = [key for key in _ordered(facts) if _varies(key, facts)]
+    return _numbered(
+        [_name(fact, [key for key in keys if key in fact] or ["choices.norm"]) for fact in facts]
+    )
+
+
+def _name(fact: Mapping[str, Any], keys: Sequence[str]) -> str:
+    return ", ".join(_phrase(key, fact.get(key, "run")) for key in keys)
+
+
+def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves that can tell runs apart, under dotted keys."""
+    choices = config.get("choices") or {}
+    kept = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    if kept.get("head_norm") == kept.get("norm"):
+        kept.pop("head_norm", None)
+    else:
+        choices = {**choices, "head_norm": choices.get("head_norm") or "null"}
+    facts = {f"choices.{group}": option for group, option in choices.items() if option is not None}
+    if "head_norm" not in kept:
+        facts.pop("choices.head_norm", None)
+    facts |= dict(_leaves(kept, ""))
+    copies = [key for key in facts if key.endswith("norm.momentum") and facts[key] == config.get("momentum")]
+    return {key: value for key, value in facts.items() if key not in copies}
+
+
+def _leaves(node: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    leaves: list[tuple[str, Any]] = []
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            leaves += _leaves(value, f"{prefix}{key}.")
+        elif not key.startswith("_"):
+            leaves.append((f"{prefix}{key}", value))
+    return leaves
+
+
+def _ordered(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = [
+        key for key in dict.fromkeys(key for fact in facts for key in fact) if not key.startswith("choices.")
+    ]
+    rest = [key for key in keys if key not in HEADLINES and key not in LAST]
+    return [*HEADLINES, *rest, *LAST]
+
+
+def _varies(key: str, facts: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the value differs between runs that took the same option of its group."""
+    seen: dict[Any, set[str]] = {}
+    for fact in facts:
+        option = fact.get(f"choices.{key.split('.')[0]}") if not key.startswith("choices.") else None
+        seen.setdefault(option, set()).add(repr(fact.get(key)))
+    return any(len(values) > 1 for values in seen.values())
+
+
+def _phrase(key: str, value: Any) -> str:
+    template = HEADLINES.get(key) or LAST.get(key)
+    phrase = template.format(value) if template else f"{key}={value}"
+    return WORDS.get(phrase, phrase)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    total, used = Counter(names), Counter[str]()
+    numbered = []
+    for name in names:
+        used[name] += 1
+        numbered.append(f"{name} ({used[name]})" if total[name] > 1 else name)
+    return numbered
