@@ -1,20 +1,22 @@
-"""TensorBoard's event files: the scalars of the metrics file, and the histograms."""
+"""TensorBoard's event files: the scalars of the metrics file, the histograms, and pages about the run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bnexp.protocols import Histogram, Measurement
+from bnexp.telemetry.hparams import take_back_end
 
 FLUSH_S = 10  # a killed run loses no more than this; the library's own default is two minutes
 QUEUE = 100
 
 
 class TensorBoardWriter:
-    """One event file in the run's own folder: no folder, and so no run in TensorBoard's list, beside it.
+    """The event files of one run in its own folder: no folder, and so no other run in TensorBoard's list.
 
     Values are float32 there; not-a-number and infinities are kept.
 
@@ -28,8 +30,11 @@ class TensorBoardWriter:
         from torch.utils.tensorboard import SummaryWriter
 
         if resume_step is not None:
+            take_back_end(folder)
             _wait_for_a_later_second(folder)
-        self._writer = SummaryWriter(str(folder), purge_step=resume_step, max_queue=QUEUE, flush_secs=FLUSH_S)
+        # A new run too says where it starts: at a first start TensorBoard's slow loader forgets nothing.
+        self._start = resume_step or 0
+        self._writer = SummaryWriter(str(folder), purge_step=self._start, max_queue=QUEUE, flush_secs=FLUSH_S)
         self._events: Any = self._writer.file_writer
 
     def write(self, step: int, measurement: Measurement) -> None:
@@ -38,6 +43,14 @@ class TensorBoardWriter:
             self._write_scalars(step, measurement.scalars)
         for tag, histogram in measurement.histograms.items():
             self._write_histogram(step, tag, histogram)
+
+    def add(self, summary: Any, step: int) -> None:
+        """Write a summary of another kind: knobs, a layout of charts, text, an image.
+
+        One of a step before the one that the run goes on from is there already and left out.
+        """
+        if step >= self._start:
+            self._events.add_summary(summary, step)
 
     def flush(self) -> None:
         """Wait until all is in the file."""
@@ -57,17 +70,43 @@ class TensorBoardWriter:
         num = sum(histogram.counts)
         if num == 0:
             return
+        drawn = as_drawn(histogram)
         self._writer.add_histogram_raw(
             tag,
-            min=histogram.minimum,
-            max=histogram.maximum,
+            min=drawn.minimum,
+            max=drawn.maximum,
             num=num,
-            sum=histogram.total,
-            sum_squares=histogram.sum_squares,
-            bucket_limits=histogram.limits,
-            bucket_counts=histogram.counts,
+            sum=drawn.total,
+            sum_squares=drawn.sum_squares,
+            bucket_limits=drawn.limits,
+            bucket_counts=drawn.counts,
             global_step=step,
         )
+
+
+def as_drawn(histogram: Histogram) -> Histogram:
+    """Return `histogram` so that TensorBoard draws its buckets as they are.
+
+    The empty buckets at both ends are gone: the fast loader draws an axis over all of them. Minimum and
+    maximum, which TensorBoard takes for the outer edges, become the edges of their bucket where they lie
+    beyond it, since one value of 1e30 would leave a picture of a single bar, and where they coincide, since
+    there would be no bar. The first of all buckets counts as wide as its neighbour.
+
+    Raises:
+        ValueError: it counts nothing.
+    """
+    limits, counts = histogram.limits, histogram.counts
+    if not any(counts):
+        raise ValueError("a histogram to be drawn must count something, got only zeros")
+    filled = [bucket for bucket, count in enumerate(counts) if count > 0]
+    first, last = filled[0], filled[-1]
+    lower = [2 * limits[0] - limits[min(1, len(limits) - 1)], *limits[:-1]]
+    left = histogram.minimum if lower[first] < histogram.minimum <= limits[first] else lower[first]
+    right = histogram.maximum if lower[last] < histogram.maximum <= limits[last] else limits[last]
+    if left == right:
+        left, right = lower[first], limits[last]
+    kept = slice(first, last + 1)
+    return replace(histogram, limits=limits[kept], counts=counts[kept], minimum=left, maximum=right)
 
 
 def _wait_for_a_later_second(folder: Path) -> None:

@@ -1,0 +1,108 @@
+"""What TensorBoard's run table shows, sorts and filters by: the knobs of a run, and how it ended.
+
+All of it stands in the run's own folder, so a run stays one run in TensorBoard's list. The summary that
+would name the table's columns is left out: TensorBoard takes that of one arbitrary run for all. Without it
+the columns are the knobs of all runs with their true ranges, those that differ first, and all scalars.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bnexp.config import TrainConfig
+from bnexp.protocols import Status
+
+GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
+STUDIED = ("batch_size", "accumulate", "placement", "activation", "seed", "epochs", "steps", "precision")
+ENDINGS = {
+    "finished": "STATUS_SUCCESS",
+    "stopped_early": "STATUS_SUCCESS",
+    "diverged": "STATUS_FAILURE",
+    "failed": "STATUS_FAILURE",
+}
+END = ".end"
+
+Knobs = Mapping[str, str | float | bool]
+
+
+def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
+    """Return the knobs that can tell runs apart, flat, each of one type in all runs.
+
+    The choice of a group and the studied knobs stand under their own names, the knobs of a choice as
+    `norm.eps`, but `optimizer.lr` as `lr`. `momentum` is text, `none` for the cumulative average. None and
+    `auto` are left out, since TensorBoard cannot sort text among numbers. So are copies: the head norm's knobs
+    where they are the norm's, the norm's momentum where it is `momentum`.
+    """
+    found: dict[str, Any] = {group: config.choices.get(group) for group in GROUPS}
+    found |= {name: getattr(config, name) for name in STUDIED}
+    found["momentum"] = "none" if config.momentum is None else f"{config.momentum:g}"
+    for group in GROUPS:
+        if group != "head_norm" or config.head_norm != config.norm:
+            found |= _knobs_of(group, getattr(config, group), config.momentum)
+    found["lr"] = found.pop("optimizer.lr", None)
+    return {name: value for name, value in found.items() if value is not None and value != "auto"}
+
+
+def session_start(knobs: Knobs) -> Any:
+    """Return the summary that begins a run in the table."""
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo  # type: ignore[import-untyped]
+
+    start = SessionStartInfo(start_time_secs=time.time())
+    for name, value in knobs.items():
+        kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
+        setattr(start.hparams[name], kind, value)
+    return _summary("session_start_info", start)
+
+
+def end_session(folder: Path, status: Status) -> None:
+    """Say in TensorBoard how the run in `folder` ended: success, failure for `diverged` and `failed`.
+
+    An interrupted run has not ended: its status stays unknown, as that of a run that was killed. The end is
+    an event file of its own, so that a run that goes on after a failure can take it back: TensorBoard believes
+    the first end that it reads.
+    """
+    from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
+    from torch.utils.tensorboard import FileWriter
+
+    if status not in ENDINGS:
+        return
+    end = SessionEndInfo(status=api_pb2.Status.Value(ENDINGS[status]), end_time_secs=time.time())
+    writer = FileWriter(str(folder), filename_suffix=END)
+    writer.add_summary(_summary("session_end_info", end), 0)
+    writer.close()
+
+
+def take_back_end(folder: Path) -> None:
+    """Remove what `end_session` wrote: the run goes on."""
+    for file in folder.glob(f"events.out.tfevents.*{END}"):
+        file.unlink()
+
+
+def _knobs_of(group: str, node: Mapping[str, Any], momentum: float | None) -> dict[str, Any]:
+    own = {name: value for name, value in node.items() if not name.startswith("_")}
+    if group in ("norm", "head_norm") and own.get("momentum") == momentum:
+        own.pop("momentum", None)
+    return {
+        f"{group}.{name}": str(value) if isinstance(value, (list, tuple)) else value
+        for name, value in own.items()
+    }
+
+
+def _summary(field: str, data: Any) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams import metadata
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    return Summary(
+        value=[
+            Summary.Value(
+                tag=f"_hparams_/{field}",
+                metadata=metadata.create_summary_metadata(HParamsPluginData(**{field: data})),
+                tensor=metadata.NULL_TENSOR,
+            )
+        ]
+    )
