@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 
 class Clock:
-    """Seconds spent training so far, going on from `seconds`; also the rate since the last reading."""
+    """Seconds spent training so far, going on from `seconds` and `examples`; also the rate of late."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, examples: int = 0) -> None:
         self._counted = seconds
         self._running_since: float | None = time.perf_counter()
         self._read_at = seconds
-        self._read_examples: int | None = None
+        self._read_examples = examples
 
     @property
     def seconds(self) -> float:
@@ -30,15 +30,13 @@ class Clock:
         finally:
             self._running_since = time.perf_counter()
 
-    def rate(self, examples: int, latest: int) -> float:
-        """Return examples per second since the last call.
+    def rate(self, examples: int) -> float:
+        """Return the examples per second since the last call, or since the clock began.
 
         Args:
             examples: all examples so far.
-            latest: those of the step just computed, which is all that the first call can speak of.
         """
         now = self.seconds
-        before = examples - latest if self._read_examples is None else self._read_examples
-        elapsed = now - self._read_at
+        done, elapsed = examples - self._read_examples, now - self._read_at
         self._read_at, self._read_examples = now, examples
-        return (examples - before) / elapsed if elapsed > 0 else 0.0
+        return done / elapsed if elapsed > 0 else 0.0

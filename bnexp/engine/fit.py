@@ -53,7 +53,7 @@ class Fit:
     clock: Clock = field(init=False)
 
     def __post_init__(self) -> None:
-        self.clock = Clock(self.state.seconds)
+        self.clock = Clock(self.state.seconds, self.state.examples)
 
     def epoch(self) -> float:
         return self.state.step / self.batches.steps_per_epoch
@@ -77,7 +77,7 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
     if state.step == 0:
         end_epoch(run)
 
-    while state.step < plan.total_steps:
+    while not out_of_patience(run) and state.step < plan.total_steps:
         if sentinel.before(state.step):
             return diverged(run, sentinel)
 
@@ -99,15 +99,20 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
         state.examples += passes.num_examples
         run.progress.advance(passes.num_examples, sentinel.loss, state.latest)
 
-        if state.step % run.batches.steps_per_epoch == 0 or state.step == plan.total_steps:
+        ended = state.step % run.batches.steps_per_epoch == 0 or state.step == plan.total_steps
+        if ended or run.stop():
             if sentinel.flagged() or not learner.is_finite():
                 return diverged(run, sentinel)
-            end_epoch(run)
-            if plan.patience is not None and state.epochs_since_best >= plan.patience:
-                return saved(run, "stopped_early")
-        if run.stop():
-            return saved(run, "interrupted")
-    return saved(run, "finished")
+            if ended:
+                end_epoch(run)
+            if run.stop():
+                return saved(run, "interrupted")
+    return saved(run, "stopped_early" if out_of_patience(run) else "finished")
+
+
+def out_of_patience(run: Fit) -> bool:
+    """Whether too many epochs have passed without a better validation loss; also true of a resumed run."""
+    return run.plan.patience is not None and run.state.epochs_since_best >= run.plan.patience
 
 
 def measured(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> Measurement:
@@ -118,8 +123,7 @@ def measured(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> Me
         readings.append(Reading(torch.stack([passes.loss.float(), passes.accuracy()]), _train_metrics))
     measurement = read(readings)
     if run.logs(step):
-        examples = run.state.examples + passes.num_examples
-        rate = run.clock.rate(examples, passes.num_examples)
+        rate = run.clock.rate(run.state.examples + passes.num_examples)
         measurement.scalars |= {"lr": lr, "examples_per_second": rate}
     return measurement
 
