@@ -1,9 +1,10 @@
 """Noticing that a loss is no longer finite, and finding where that began.
 
 On the CPU the loss of every step is read. On an accelerator a flag stays on the device and is read every
-`every` steps. Every `every` steps the learner is also copied in memory: when a loss is non-finite, training
-is replayed from the latest copy with checks on every activation, gradient and weight, because by the time a
-loss is NaN all weights usually are.
+`every` steps. Every `every` steps the learner is also copied in memory if all of it is finite: buffers can
+overflow under a finite loss. When something is not finite, training is replayed from the latest copy with
+checks on every activation, buffer, gradient, moment and weight, because by the time a loss is NaN all weights
+usually are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from bnexp.protocols import TrainBatches
 
 @dataclass(frozen=True)
 class Divergence:
-    """first_step to last_step: where the non-finite loss appeared; `origin` is what was non-finite first."""
+    """What stopped being finite first, and when.
+
+    first_step: of `origin`, the first non-finite value; where it is not known, of the last sound copy.
+    last_step: when it was noticed, by a loss or by a look at all weights.
+    """
 
     first_step: int
     last_step: int
@@ -43,11 +48,12 @@ class Sentinel:
         self.loss: float | None = None
 
     def before(self, step: int) -> bool:
-        """Copy the learner when due; return whether a non-finite loss has come to light."""
-        if self._snapshot and step - self._snapshot_step < self.every:
-            return False
-        if self.flagged():
-            return True
+        """Copy the learner when due and sound; return whether something non-finite has come to light."""
+        if self._snapshot:
+            if step - self._snapshot_step < self.every:
+                return False
+            if self.flagged() or not self.learner.is_finite():
+                return True
         self._snapshot = cloned(self.learner.state_dict())
         self._snapshot_step = step
         return False
@@ -68,16 +74,15 @@ class Sentinel:
     def trace(self, batches: TrainBatches, schedule: Any, step: int) -> Divergence:
         """Replay from the latest copy up to `step`; the learner is left where the replay ended."""
         self.learner.load_state_dict(self._snapshot)
-        origin, found_at = None, step
+        origin, first = None, self._snapshot_step
         with torch.compiler.set_stance("force_eager"):
             for replayed in range(self._snapshot_step, step + 1):
                 self.learner.set_lr(schedule(replayed))
                 origin = _first_non_finite(self.learner, batches, replayed)
                 if origin:
-                    found_at = replayed
+                    first = replayed
                     break
-        first = found_at if origin or self.on_host else self._snapshot_step
-        return Divergence(first, step, f"{origin} at step {found_at}" if origin else None)
+        return Divergence(first, step, f"{origin} at step {first}" if origin else None)
 
 
 def _first_non_finite(learner: Learner, batches: TrainBatches, step: int) -> str | None:
@@ -92,21 +97,24 @@ def _first_non_finite(learner: Learner, batches: TrainBatches, step: int) -> str
             if not torch.isfinite(gradient).all():
                 return f"the gradient of {name}"
     learner.update()
-    for name, tensor in learner.model.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    for name, tensor in learner.floating_tensors():
+        if not torch.isfinite(tensor).all():
             return f"{name} after the update"
     return None
 
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
-    """Collect, in the order of computation, the leaf modules whose output is not finite."""
+    """Collect, in the order of computation, the leaf modules' outputs and buffers that are not finite."""
     seen: list[str] = []
 
     def check(name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and not torch.isfinite(output).all():
-                seen.append(f"the output of {name}")
+            left = [(f"the output of {name}", output)]
+            left += [(f"{name}.{kind}", buffer) for kind, buffer in module.named_buffers(recurse=False)]
+            for what, tensor in left:
+                if isinstance(tensor, Tensor) and not torch.isfinite(tensor).all():
+                    seen.append(what)
 
         return hook
 

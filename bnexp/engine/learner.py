@@ -94,17 +94,20 @@ class Learner:
 
     def is_finite(self) -> bool:
         """Whether every weight, buffer and optimizer moment is finite (one transfer to the host)."""
-        checks = [torch.isfinite(tensor).all() for tensor in self._floating_tensors()]
+        checks = [torch.isfinite(tensor).all() for _, tensor in self.floating_tensors()]
         return bool(torch.stack(checks).all()) if checks else True
 
-    def _floating_tensors(self) -> Iterator[Tensor]:
-        kept = [*self.model.state_dict().values()]
-        for moments in self.optimizer.state.values():
-            kept += moments.values()
+    def floating_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All that an update changes, by name, in the order of its change: moments, weights and buffers."""
+        kept: list[tuple[str, Any]] = []
+        for name, parameter in self.model.named_parameters():
+            moments = self.optimizer.state.get(parameter, {})
+            kept += [(f"{kind} of {name}", value) for kind, value in moments.items()]
+        kept += self.model.state_dict().items()
         device = next(self.model.parameters()).device
-        for tensor in kept:
+        for name, tensor in kept:
             if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.device == device:
-                yield tensor
+                yield name, tensor
 
 
 def cloned(state: Any) -> Any:
