@@ -69,9 +69,14 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is no readable weights file ({reason})") from error
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+        # Not torch's own words: they advise to load without `weights_only`, which runs code from the file.
+        raise CheckpointError(
+            f"{path} must be a whole file of tensors and plain values, as torch.save writes a state_dict; "
+            "it is cut short, damaged or something else"
+        ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} must hold a dict of tensors, got {type(content).__name__}")
     return content
