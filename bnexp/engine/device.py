@@ -48,13 +48,17 @@ def cores() -> int:
 @contextmanager
 def environment(threads: int, deterministic: bool) -> Iterator[None]:
     """Compute on `threads` cores, with deterministic kernels if asked; restore both afterwards."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads_before = torch.get_num_threads()
+    flag_before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic or before[1])
+    torch.use_deterministic_algorithms(
+        deterministic or flag_before, warn_only=warn_only and not deterministic
+    )
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_num_threads(threads_before)
+        torch.use_deterministic_algorithms(flag_before, warn_only=warn_only)
