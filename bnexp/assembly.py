@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,12 @@ from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
-from bnexp.protocols import Dataset, Split
+from bnexp.protocols import Dataset, Probe, Split
 from bnexp.seeding import stream
+from bnexp.telemetry import probes as telemetry
 from bnexp.weights import load_weights
 
 TRAIN_EVAL_EXAMPLES = 10_000  # measuring more of the training split would tell little and cost an epoch
-
-Attempt = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Parts:
 
     device: torch.device
     splits: Splits
+    pixels: Pixels
     learner: Learner
     schedule: Callable[[int], float]
     total_steps: int
@@ -104,6 +104,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = ()) -> Parts:
     return Parts(
         device=device,
         splits=splits,
+        pixels=pixels,
         learner=_learner(config, model, optimizer, device),
         schedule=schedule,
         total_steps=total_steps,
@@ -116,6 +117,20 @@ def build(config: TrainConfig, known_problems: Sequence[str] = ()) -> Parts:
     )
 
 
+def probes(config: TrainConfig, parts: Parts) -> tuple[list[Probe], list[str]]:
+    """Return what looks into the network of `parts` while it trains, and notes on what is left out.
+
+    Raises:
+        ConfigError: telemetry names layers or channels that the network does not have.
+    """
+    return telemetry.probes(
+        parts.learner.model,
+        total_steps=parts.total_steps,
+        autocast=parts.learner.precision.autocast,
+        **asdict(config.telemetry),
+    )
+
+
 def make(node: dict[str, Any]) -> Callable[..., Any]:
     """Return the partial that `node` describes; knobs arrive as plain Python values."""
     bound: Callable[..., Any] = instantiate(node, _convert_="all")
@@ -123,7 +138,7 @@ def make(node: dict[str, Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _collecting(problems: list[str]) -> Any:
+def _collecting(problems: list[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:

@@ -11,8 +11,6 @@ import typer
 from bnexp import __version__
 from bnexp.errors import BnexpError
 
-WORDS = {"ignore_unknown_options": False}
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -22,6 +20,10 @@ app = typer.Typer(
     epilog="Start with: bnexp train norm=custom batch_size=8",
 )
 
+Runs = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN]...", help="Folders, names, or `last`; none is all.")
+]
+RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
@@ -63,13 +65,25 @@ def train(
 @app.command()
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
-    runs_dir: Annotated[str, typer.Option("--runs-dir", help="Where runs are.")] = "runs",
+    runs_dir: RunsDir = "runs",
     plugin: Plugins = None,
 ) -> None:
     """Go on with a run that was interrupted or failed, bit for bit."""
     from bnexp.commands.resume import resume as command
 
     raise typer.Exit(command(run, runs_dir, plugin or []))
+
+
+@app.command()
+def tb(
+    runs: Runs = None,
+    runs_dir: RunsDir = "runs",
+    port: Annotated[int | None, typer.Option(help="6006 or the next free one; 0 is any.")] = None,
+) -> None:
+    """Show runs in TensorBoard, on this machine only."""
+    from bnexp.commands.tb import tb as command
+
+    raise typer.Exit(command(runs or [], runs_dir, port))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

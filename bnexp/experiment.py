@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from bnexp import assembly
+from bnexp import assembly, result
 from bnexp.assembly import Parts
 from bnexp.composition.compose import Composition, as_yaml
 from bnexp.config import TrainConfig
@@ -24,14 +21,10 @@ from bnexp.engine.divergence import Divergence
 from bnexp.engine.evaluate import evaluate
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.interrupt import stoppable
-from bnexp.protocols import EvalBatches, Measurement, Outcome, Progress, Status
+from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
+from bnexp.recording import Recording
 from bnexp.runs.directory import RunDirectory, create, create_at
-from bnexp.runs.identity import config_hash, label
-from bnexp.runs.provenance import peak_memory_bytes, where
-from bnexp.telemetry.gradient_norm import GradientNorm
-from bnexp.telemetry.jsonl import MetricsFile
-from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
+from bnexp.runs.identity import label
 
 log = logging.getLogger("bnexp")
 
@@ -42,8 +35,9 @@ class Experiment:
 
     config: TrainConfig
     parts: Parts
-    threads: int
+    probes: Sequence[Probe]
     notes: list[str]
+    state: TrainState
 
 
 @contextmanager
@@ -57,7 +51,8 @@ def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Ex
     threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
     with environment(max(1, threads), config.deterministic):
         parts = assembly.build(config, composition.problems)
-        yield Experiment(config, parts, threads, composition.notes + parts.notes)
+        probes, notes = assembly.probes(config, parts)
+        yield Experiment(config, parts, probes, composition.notes + parts.notes + notes, TrainState(threads))
 
 
 def new_directory(config: TrainConfig) -> RunDirectory:
@@ -75,59 +70,67 @@ def run(
 
     Whatever happens, `result.json` says how it ended. A bug is logged there and raised again.
     """
+    config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
     with directory.lock(), _logging_to(directory.log_file):
         if not resumed:
-            directory.write_config(as_yaml(experiment.config))
-        log.info("%s %s", "resumed by" if resumed else "started by", command())
+            directory.write_config(as_yaml(config))
+        log.info("%s %s", "resumed by" if resumed else "started by", result.command())
         for note in experiment.notes:
             log.info("note: %s", note)
+        status: Status = "failed"
+        divergence: Divergence | None = None
+        details: dict[str, str] = {}
+        metrics: dict[str, float | None] = {}
         try:
-            outcome = _train(experiment, directory, progress, resumed)
+            status, divergence, metrics = _train(experiment, directory, progress, resumed)
         except KeyboardInterrupt:
-            _leave_result(experiment, directory, _cut_short("interrupted"))
+            status = "interrupted"
             raise
         except BaseException as error:
+            details["error"] = f"{type(error).__name__}: {error}"
             log.error("%s", traceback.format_exc())
-            _leave_result(
-                experiment, directory, _cut_short("failed"), error=f"{type(error).__name__}: {error}"
-            )
             raise
-        _leave_result(experiment, directory, outcome)
-        log.info("%s at step %d", outcome.status, outcome.step)
+        finally:
+            outcome = result.outcome(experiment.state, steps_per_epoch, status, divergence)
+            outcome.metrics |= metrics
+            outcome.details |= details
+            directory.write_result(result.content(config, experiment.parts, outcome))
+            log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 
 
-def _train(experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool) -> Outcome:
+def _train(
+    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool
+) -> tuple[Status, Divergence | None, dict[str, float | None]]:
     config, parts = experiment.config, experiment.parts
     checkpoints = Checkpoints(directory.last_file, directory.best_file)
-    state = TrainState(experiment.threads)
     if resumed and directory.last_file.exists():
-        state = checkpoints.load_last(parts.learner, parts.device)
-        torch.set_num_threads(state.threads)
-    resume_step = state.step if resumed else None
-    with ExitStack() as stack:
-        metrics = MetricsFile(directory.metrics_file, resume_step)
-        writer = stack.enter_context(RunWriter(metrics, TensorBoardWriter(directory.path, resume_step)))
-        stop = stack.enter_context(stoppable())
+        experiment.state = checkpoints.load_last(parts.learner, parts.device)
+        torch.set_num_threads(experiment.state.threads)
+    recording = Recording(directory, config, experiment.state.step if resumed else None)
+    metrics: dict[str, float | None] = {}
+    with recording.writer, stoppable() as stop:
+        recording.open_pages(parts, result.command())
         motion = Fit(
             learner=parts.learner,
             schedule=parts.schedule,
             batches=parts.batches,
             evaluate=_validation(parts),
             plan=_plan(config, parts),
-            probes=[GradientNorm(config.telemetry.scalars_every)],
-            writer=writer,
+            probes=experiment.probes,
+            writer=recording.writer,
             progress=progress,
             checkpoints=checkpoints,
             stop=stop,
-            state=state,
+            state=experiment.state,
         )
         status, divergence = fit(motion)
-        outcome = _outcome(motion, status, divergence)
         if status != "interrupted":
-            outcome.metrics |= _final_metrics(motion, parts, status)
-            motion.write(Measurement(_finite_test(outcome.metrics)))
-    return outcome
+            metrics = result.final_metrics(motion, parts, status)
+            motion.write(Measurement(result.test_scalars(metrics)))
+            recording.close_pages(parts, experiment.state.step)
+    recording.end(status)
+    return status, divergence, metrics
 
 
 def _plan(config: TrainConfig, parts: Parts) -> Plan:
@@ -146,87 +149,6 @@ def _validation(parts: Parts) -> Callable[[], dict[str, float]] | None:
         return None
     val, learner = parts.val, parts.learner
     return lambda: evaluate(learner.model, val, learner.precision)
-
-
-def _final_metrics(motion: Fit, parts: Parts, status: Status) -> dict[str, float | None]:
-    """Measure the last weights, then the best; the only time that the test split is looked at.
-
-    Without validation the last weights count as best. The last weights of a diverged run are no result.
-    """
-    learner, checkpoints = motion.learner, motion.checkpoints
-    found: dict[str, float | None] = {}
-    if status == "diverged":
-        found |= {"loss/test_last": None, "accuracy/test_last": None}
-    else:
-        found |= _measured(parts, {"val_last": parts.val, "test_last": parts.test})
-        if parts.val is None:
-            checkpoints.save_best(learner, motion.state)
-    if motion.state.best_loss is None and (status == "diverged" or parts.val is not None):
-        return found | {"loss/test": None, "accuracy/test": None}
-    checkpoints.load_best(learner, parts.device)
-    return found | _measured(parts, {"train_eval": parts.train_eval, "val": parts.val, "test": parts.test})
-
-
-def _measured(parts: Parts, splits: dict[str, EvalBatches | None]) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, batches in splits.items():
-        if batches is not None:
-            metrics = evaluate(parts.learner.model, batches, parts.learner.precision)
-            found |= {f"{metric}/{name}": value for metric, value in metrics.items()}
-    return found
-
-
-def _finite_test(metrics: dict[str, float | None]) -> dict[str, float]:
-    return {tag: value for tag, value in metrics.items() if "/test" in tag and value is not None}
-
-
-def _outcome(motion: Fit, status: Status, divergence: Divergence | None) -> Outcome:
-    state = motion.state
-    details: dict[str, Any] = {"best_step": state.best_step}
-    if divergence is not None:
-        details["diverged"] = asdict(divergence)
-        log.info("the loss is no longer finite: %s", divergence)
-    return Outcome(
-        status=status,
-        step=state.step,
-        epoch=round(motion.epoch(), 6),
-        examples=state.examples,
-        seconds=state.seconds,
-        metrics=dict(state.latest),
-        details=details,
-    )
-
-
-def _cut_short(status: Status) -> Outcome:
-    return Outcome(status=status, step=0, epoch=0.0, examples=0, seconds=0.0)
-
-
-def _leave_result(experiment: Experiment, directory: RunDirectory, outcome: Outcome, **more: str) -> None:
-    rate = outcome.examples / outcome.seconds if outcome.seconds else None
-    directory.write_result(
-        {
-            "status": outcome.status,
-            "step": outcome.step,
-            "epoch": outcome.epoch,
-            "examples": outcome.examples,
-            **outcome.metrics,
-            "seconds": outcome.seconds,
-            "examples_per_second": rate,
-            "peak_memory_bytes": peak_memory_bytes(experiment.parts.device),
-            "parameters": experiment.parts.num_parameters,
-            "config_hash": config_hash(asdict(experiment.config)),
-            "command": command(),
-            "device": str(experiment.parts.device),
-            **where(),
-            **outcome.details,
-            **more,
-        }
-    )
-
-
-def command() -> str:
-    """Return the command line of this process, to be typed again anywhere."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 @contextmanager

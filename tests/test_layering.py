@@ -26,10 +26,13 @@ LAYERS = {
     "composition": 3,
     "weights": 3,
     "assembly": 4,
-    "experiment": 5,
-    "display": 6,
-    "commands": 7,
-    "cli": 8,
+    "result": 5,
+    "recording": 5,
+    "experiment": 6,
+    "display": 7,
+    "figures": 7,
+    "commands": 8,
+    "cli": 9,
 }
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 ENGINE_STRANGERS = ("norms", "models", "data", "optimization", "telemetry", "runs")

@@ -25,6 +25,12 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+def predict(model: nn.Module, batches: EvalBatches, precision: Precision) -> Tensor:
+    """Return the predicted class of every example, int64 (N,), on the device."""
+    with evaluation_mode(model), torch.no_grad(), precision.autocast():
+        return torch.cat([model(batch.inputs).argmax(1) for batch in batches])
+
+
 def evaluate(model: nn.Module, batches: EvalBatches, precision: Precision) -> dict[str, float]:
     """Return `loss` (mean cross-entropy in nats) and `accuracy` over all examples of `batches`.
 
