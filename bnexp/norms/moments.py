@@ -10,15 +10,12 @@ arithmetic done in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 ALL_BUT_CHANNELS = {2: (0,), 3: (0, 2), 4: (0, 2, 3), 5: (0, 2, 3, 4)}
-
-
-def transformed() -> bool:
-    """Tell whether torch.compile or torch.func, which need plain operations, is looking on."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def widen(x: Tensor) -> Tensor:
@@ -86,11 +83,8 @@ def move(buffer_C: Tensor, batch_value_C: Tensor, momentum: float | Tensor) -> N
     In place, because other holders (a checkpoint, a replica) keep references to the buffer; as a linear
     interpolation, because then a buffer that equals the batch value stays exactly where it is.
     """
-    batch_value_C = cast(batch_value_C, buffer_C.dtype)
-    if transformed():  # torch.vmap has no rule for lerp_
-        buffer_C.copy_(torch.lerp(buffer_C, batch_value_C, momentum))
-    else:
-        buffer_C.lerp_(batch_value_C, momentum)
+    # not lerp_, for which torch.vmap has no rule
+    buffer_C.copy_(torch.lerp(buffer_C, cast(batch_value_C, buffer_C.dtype), momentum))
 
 
 def scale(rstd_C: Tensor, weight_C: Tensor | None) -> Tensor:
@@ -108,12 +102,11 @@ def scale_shift(centred: Tensor, scale_C: Tensor, bias_C: Tensor | None) -> Tens
 
 
 def normalized_from(
-    x: Tensor, mean_C: Tensor, var_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None, eps: float
+    x: Tensor, mean_C: Tensor, rstd_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None
 ) -> Tensor:
-    """Return weight * (x - mean) / sqrt(var + eps) + bias in x's dtype, differentiable in every tensor."""
-    wide, ndim = widen(x), x.dim()
-    rstd_C = inverse_std(cast(var_C, wide.dtype), eps)
-    y = (wide - across(mean_C, ndim)) * across(scale(rstd_C, weight_C), ndim)
+    """Return weight * (x - mean) * rstd + bias in x's dtype, differentiable in every tensor."""
+    ndim = x.dim()
+    y = (widen(x) - across(mean_C, ndim)) * across(scale(rstd_C, weight_C), ndim)
     return cast(y if bias_C is None else y + across(bias_C, ndim), x.dtype)
 
 
@@ -133,6 +126,29 @@ def gradients_from(
     if by_batch:
         dy = dy - across(dbias_C / n, ndim) - xhat * across(dweight_C / n, ndim)
     return dy * across(scale(rstd_C, weight_C), ndim), dweight_C, dbias_C
+
+
+def tangent_from(
+    tangents: Sequence[Tensor | None],
+    x: Tensor,
+    mean_C: Tensor,
+    rstd_C: Tensor,
+    weight_C: Tensor | None,
+    *,
+    by_batch: bool,
+) -> Tensor:
+    """Return the change of y along tangents of x, weight and bias, None where one of them stays.
+
+    A channel's Jacobian dy/dx is a symmetric matrix, so `gradients_from` applies it to a tangent as well.
+    """
+    of_x, of_weight_C, of_bias_C = tangents
+    wide, ndim = widen(x), x.dim()
+    of_y = torch.zeros_like(wide)
+    if of_x is not None:
+        of_y = gradients_from(widen(of_x), wide, mean_C, rstd_C, weight_C, by_batch=by_batch)[0]
+    if of_weight_C is not None:
+        of_y = of_y + (wide - across(mean_C, ndim)) * across(rstd_C * of_weight_C, ndim)
+    return cast(of_y if of_bias_C is None else of_y + across(of_bias_C, ndim), x.dtype)
 
 
 def parameter_gradients(

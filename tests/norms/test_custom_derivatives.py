@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from batch_norm_checks import SHAPES, batch, layer
-from oracles import assert_close, batch_norm, batch_norm_backward, to_array
+from oracles import assert_close, batch_norm, batch_norm_backward, batch_norm_eval, to_array
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import functional_call
 
 from bnexp.norms.custom import CustomNorm
 
@@ -182,74 +182,20 @@ def test_autocast_returns_the_inputs_dtype(dtype: torch.dtype, training: bool) -
     assert_close(inside, outside, rtol=0, atol=0)
 
 
+def test_half_precision_buffers_are_read_in_float32() -> None:
+    """In float16 var + eps has three digits left here; y rounded once from float32 is good to 2^-11."""
+    norm, x = CustomNorm(3, ()).half().eval(), batch((8, 3), dtype=torch.float16)
+    norm.running_var.copy_(torch.tensor([0.0, 1e-6, 2e-5]))
+    given = [to_array(v) for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)]
+    assert_close(norm(x), batch_norm_eval(to_array(x), *given, 1e-5), rtol=2**-11 * 1.01, atol=0)
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_half_precision_buffers_stay_so(momentum: float | None) -> None:
     norm = CustomNorm(3, (), momentum=momentum).half()
     y = norm(batch((8, 3), dtype=torch.float16))
     assert y.dtype is norm.running_mean.dtype is torch.float16
     assert norm.running_mean.abs().min() > 0
-
-
-@MODES
-def test_torch_func_grad_is_autograds(training: bool) -> None:
-    norm, x, dy = layer(eps=0.1).train(training), batch((4, 3, 2)), batch((4, 3, 2), 1)
-    parameters = {name: p.detach() for name, p in norm.named_parameters()}
-    buffers = {name: b.clone() for name, b in norm.named_buffers()}
-
-    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-        return (functional_call(norm, (parameters, buffers), (x,)) * dy).sum()
-
-    of_parameters, of_x = grad(loss, argnums=(0, 2))(parameters, buffers, x)
-    norm(x.requires_grad_()).backward(dy)
-    assert_close(of_x, x.grad, rtol=1e-12, atol=1e-12)
-    for name, parameter in norm.named_parameters():
-        assert_close(of_parameters[name], parameter.grad, rtol=1e-12, atol=1e-12)
-    for name, buffer in norm.named_buffers():
-        assert_close(buffers[name], buffer, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("momentum", [0.1, None])
-def test_vmap_trains_many_layers_at_once(momentum: float | None) -> None:
-    layers = [layer(momentum=momentum) for _ in range(3)]
-    for factor, one in enumerate(layers):
-        with torch.no_grad():
-            one.weight.mul_(factor + 1)
-            one.running_mean.add_(factor)
-    stacked = torch.func.stack_module_state(layers)
-    parameters, buffers = (
-        {name: tensor.detach().clone() for name, tensor in part.items()} for part in stacked
-    )
-    x, dy = batch((4, 3, 2)), batch((4, 3, 2), 1)
-
-    def loss(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        return (functional_call(layers[0], (parameters, buffers), (x,)) * dy).sum()
-
-    gradients = vmap(grad(loss))(parameters, buffers)
-    for i, one in enumerate(layers):
-        one(x).backward(dy)
-        assert_close(gradients["weight"][i], one.weight.grad, rtol=1e-12, atol=1e-12)
-        assert_close(buffers["running_mean"][i], one.running_mean, rtol=1e-12, atol=1e-12)
-        assert_close(buffers["running_var"][i], one.running_var, rtol=1e-12, atol=1e-12)
-
-
-def test_vmap_gives_gradients_per_example_in_eval() -> None:
-    norm, x, dy = layer().eval(), batch((4, 3, 2)), batch((4, 3, 2), 1)
-    parameters = {name: p.detach() for name, p in norm.named_parameters()}
-
-    def loss(parameters: dict[str, Tensor], x: Tensor, dy: Tensor) -> Tensor:
-        return (functional_call(norm, parameters, (x[None],)) * dy).sum()
-
-    each = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, x, dy)
-    norm(x).backward(dy)
-    assert_close(each["weight"].sum(0), norm.weight.grad, rtol=1e-12, atol=1e-12)
-    assert_close(each["bias"].sum(0), norm.bias.grad, rtol=1e-12, atol=1e-12)
-
-
-def test_the_jacobian_couples_a_batch_in_training_and_not_in_eval() -> None:
-    norm, x = layer(track_running_stats=False), batch((4, 3))
-    assert jacrev(norm)(x)[0, 0, 1, 0] != 0
-    tracked = layer().eval()
-    assert jacrev(tracked)(x)[0, 0, 1, 0] == 0
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)

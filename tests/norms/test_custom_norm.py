@@ -12,18 +12,18 @@ from oracles import assert_close
 from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
-from bnexp.norms import moments
+from bnexp.norms import derivatives
 from bnexp.norms.custom import CustomNorm
 
 TORCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
 EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=str)
 
 
-@pytest.fixture(params=[False, True], ids=["eager", "transformed"], autouse=True)
+@pytest.fixture(params=[False, True], ids=["eager", "plain"], autouse=True)
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every test also on the plain operations that torch.compile and torch.func see."""
+    """Run every test also on the plain operations that torch.compile and torch.vmap see."""
     if request.param:
-        monkeypatch.setattr(moments, "transformed", lambda: True)
+        monkeypatch.setattr(derivatives, "is_compiling", lambda: True)
 
 
 def torch_twin(norm: CustomNorm, ndim: int) -> nn.Module:

@@ -46,7 +46,8 @@ def updating_in_eval(self: CustomNorm, x: Tensor) -> Tensor:
 
 def with_history(x: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     mean_C, batch_var_C = moments.moments_from(x)
-    return moments.normalized_from(x, mean_C, batch_var_C, weight_C, bias_C, eps), mean_C, batch_var_C
+    rstd_C = moments.inverse_std(batch_var_C, eps)
+    return moments.normalized_from(x, mean_C, rstd_C, weight_C, bias_C), mean_C, batch_var_C
 
 
 def rebinding(self: CustomNorm, mean_C: Tensor, batch_var_C: Tensor, n: int) -> None:
