@@ -26,7 +26,8 @@ from bnexp.protocols import TrainBatches
 class Divergence:
     """What stopped being finite first, and when.
 
-    first_step: of `origin`, the first non-finite value; where it is not known, of the last sound copy.
+    first_step: of `origin`, the first non-finite value since the latest copy (an overflow before it that left
+        no trace in the weights is not seen); the step of that copy where there is none.
     last_step: when it was noticed, by a loss or by a look at all weights.
     """
 
