@@ -1,0 +1,198 @@
+"""A run that was stopped, failed or was killed goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from whole_runs import STEPS_PER_EPOCH, Ran, Silent, Train, age, assert_same_run, ready, resume
+
+from bnexp import cli, experiment
+from bnexp.models.lenet import LeNet
+from bnexp.runs.directory import RunDirectory
+
+# With these words the validation loss soon rises again.
+IMPATIENT = ("norm=none", "model=mlp", "model.hidden=[20]", "optimizer.lr=3", "epochs=9")
+STOPS = [
+    ((), 8),
+    ((), 1),
+    ((), STEPS_PER_EPOCH),
+    ((), 3 * STEPS_PER_EPOCH),
+    (("optimizer=adam",), 8),
+    (("optimizer=adamw", "optimizer.decay_norm=false", "schedule=onecycle"), 9),
+    (("model=simple_cnn",), 8),
+    (("model=simple_cnn", "data.augment=true", "momentum=null"), 2 * STEPS_PER_EPOCH),
+    (("accumulate=3", "drop_last=false"), 3),
+    (("precision=float16", "norm=builtin"), 8),
+    (("precision=bfloat16", "checkpoint.every=2"), 8),
+    (("channels_last=true", "model=resnet", "model.depth=8", "model.width=4"), 8),
+    (("data.val_fraction=0",), 8),
+    (("steps=8", "telemetry=default"), 7),
+    ((*IMPATIENT, "early_stopping.patience=2"), 8),
+    ((*IMPATIENT, "early_stopping.patience=2"), 2 * STEPS_PER_EPOCH),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "step"), STOPS, ids=[f"{' '.join(words) or 'plain'} at {step}" for words, step in STOPS]
+)
+def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
+    train: Train, words: tuple[str, ...], step: int
+) -> None:
+    number = signal.SIGTERM if step % 2 else signal.SIGINT
+    stopped = train(*words, stop_after=step, number=number)
+    assert stopped.result["status"] == "interrupted"
+    assert stopped.result["step"] == step == stopped.last["state"]["step"]
+    assert "loss/test" not in stopped.result
+    resume(stopped)
+    assert_same_run(stopped, train(*words))
+
+
+def test_the_impatient_words_do_stop_early(train: Train) -> None:
+    ran = train(*IMPATIENT, "early_stopping.patience=2")
+    assert ran.result["status"] == "stopped_early"
+    assert ran.result["best_step"] < ran.result["step"] < 9 * STEPS_PER_EPOCH
+
+
+def test_a_run_may_be_stopped_again_and_again(train: Train) -> None:
+    stopped = train(stop_after=4)
+    for _ in range(3):
+        assert resume(stopped, stop_after=4).result["status"] == "interrupted"
+    assert_same_run(resume(stopped), train())
+
+
+def test_a_failed_run_goes_on_from_its_last_checkpoint(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = fail_at(8, train, tmp_path, monkeypatch)
+    assert failed.last["state"]["step"] == STEPS_PER_EPOCH
+    assert_same_run(resume(failed), train())
+
+
+def test_a_run_that_failed_after_its_last_epoch_does_not_outlive_its_patience(
+    train: Train, tmp_path: Path
+) -> None:
+    words = (*IMPATIENT, "early_stopping.patience=1")
+    with ready(tmp_path, *words) as prepared:
+        prepared.parts = dataclasses.replace(prepared.parts, test=Unreadable())
+        failed = Ran(experiment.new_directory(prepared.config))
+        with pytest.raises(RuntimeError, match="no test images"):
+            experiment.run(prepared, failed.directory, Silent())
+    assert failed.result["status"] == "failed"
+    assert_same_run(resume(failed), train(*words))
+
+
+def test_a_run_that_lost_its_checkpoint_starts_over(train: Train) -> None:
+    stopped = train(stop_after=8)
+    for file in (stopped.directory.last_file, stopped.directory.best_file):
+        file.unlink()
+    assert_same_run(resume(stopped), train())
+
+
+def test_a_torn_last_row_is_no_obstacle(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = fail_at(8, train, tmp_path, monkeypatch)
+    with failed.directory.metrics_file.open("a") as file:
+        file.write('{"step": 8, "epo')
+    assert_same_run(resume(failed), train())
+
+
+def test_tensorboard_shows_a_resumed_run_as_one(train: Train) -> None:
+    stopped, whole = train(stop_after=8), train()
+    resume(stopped)
+    assert board(stopped) == board(whole)
+
+
+def test_speed_after_a_resume_counts_all_examples(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that advances by one second a step makes the rate the batch size; rows come every 20 steps."""
+    words = ("steps=45", "telemetry=default", "data.val_fraction=0", "drop_last=true")
+    now = [0.0]
+    monkeypatch.setattr("bnexp.engine.clock.time.perf_counter", lambda: now[0])
+    compute = LeNet.forward
+
+    def forward(model: LeNet, images: torch.Tensor) -> torch.Tensor:
+        now[0] += model.training
+        return compute(model, images)
+
+    monkeypatch.setattr(LeNet, "forward", forward)
+    stopped = train(*words, stop_after=27)
+    resume(stopped)
+    assert [(row["step"], row["examples_per_second"]) for row in stopped.rows if "lr" in row] == [
+        (0, 16.0),
+        (20, 16.0),
+        (40, 16.0),
+    ]
+
+
+@pytest.mark.parametrize("words", [("steps=2",), (*IMPATIENT, "early_stopping.patience=1")])
+def test_a_run_with_an_answer_is_not_resumed(
+    train: Train, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = train(*words)
+    before = ran.directory.result_file.read_bytes()
+    assert cli.run(["resume", str(ran.path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"is {ran.result['status']}: there is nothing to resume" in line
+    assert ran.directory.result_file.read_bytes() == before
+
+
+def test_a_run_in_use_is_refused_and_left_alone(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    stopped = train(stop_after=8)
+    kept = ("result.json", "metrics.jsonl", "last.pt", "log.txt")
+    before = [(stopped.path / name).read_bytes() for name in kept]
+    with stopped.directory.lock():
+        assert cli.run(["resume", str(stopped.path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is in use by process" in line
+    assert [(stopped.path / name).read_bytes() for name in kept] == before
+
+
+def test_the_resume_verb_goes_on_and_says_how_it_ended(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = train(stop_after=8)
+    age(stopped.path)
+    assert cli.run(["resume", stopped.path.name, "--runs-dir", str(stopped.path.parents[1])]) == 0
+    assert "finished after 18 steps" in capsys.readouterr().out
+    assert_same_run(stopped, train())
+
+
+class Unreadable:
+    """A split that cannot be gone through."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[None]:
+        raise RuntimeError("no test images")
+
+
+def fail_at(step: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """Return a run, the first in this folder, whose network broke in training pass number `step`."""
+    compute, passes = LeNet.forward, 0
+
+    def forward(model: LeNet, images: torch.Tensor) -> torch.Tensor:
+        nonlocal passes
+        passes += model.training
+        if passes > step:
+            raise ZeroDivisionError("in the middle")
+        return compute(model, images)
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(LeNet, "forward", forward)
+        train()
+    (path,) = tmp_path.glob("runs/*/*")
+    return Ran(RunDirectory(path))
+
+
+def board(ran: Ran) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run's scalars, without the one that depends on the machine."""
+    events = EventAccumulator(str(ran.path)).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag != "examples_per_second"]
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
