@@ -1,19 +1,24 @@
 """Milliseconds per training step of the engine against a bare loop, side by side in one process.
 
 The bare loop has the same network, optimizer and data, as normalized tensors in memory, and nothing else. The
-arms take turns, a block of steps each; the ratio is the median over rounds of each round's own ratio.
+arms take turns, a block of steps each; a ratio is the median over rounds of each round's own ratio. A block's
+time includes writing what it logged to disk, and every block logs step 0. What one logged step costs is the
+difference between logging at every step and not logging.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import operator
 import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -32,32 +37,44 @@ from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
 from bnexp.protocols import Split
-from bnexp.telemetry.gradient_norm import GradientNorm
 from bnexp.telemetry.jsonl import MetricsFile
+from bnexp.telemetry.probes import probes
 from bnexp.telemetry.run_writer import RunWriter
 from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 EXAMPLES = 20_000
 CPU = torch.device("cpu")
-LIMITS = {"none": 1.05, "default": 1.10}
+# the largest ratio of an arm to another
+LIMITS = {
+    ("none", "bare"): 1.05,
+    ("default", "bare"): 1.10,
+    ("default", "none"): 1.08,
+    ("full", "none"): 1.5,
+}
+ARMS = {
+    "none": ["telemetry=none"],
+    "default": ["telemetry=default"],
+    "full": ["telemetry=full"],
+    "scalars": ["telemetry=none", "telemetry.scalars_every=1"],
+    "histograms": ["telemetry=none", "telemetry.histograms_every=1"],
+}
+BRIEF = ("scalars", "histograms")  # the arms that log at every step take shorter blocks
 Block = Callable[[int], float]
+Results = dict[str, Any]
 
 
-class Stopwatch:
-    """A progress display that only notes when each step ended."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
+class Silent:
+    """A progress display that shows nothing."""
 
     def start(self, examples: int) -> None: ...
-
-    def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None:
-        self.times.append(time.perf_counter())
-
+    def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None: ...
     def epoch(self, epoch: float, latest: Mapping[str, float]) -> None: ...
 
-    def per_step_ms(self) -> float:
-        return 1e3 * (self.times[-1] - self.times[0]) / (len(self.times) - 1)
+
+class NothingSaved:
+    """Checkpoints that cost nothing: how often a run saves is no part of a step."""
+
+    def save_last(self, learner: Learner, state: TrainState) -> None: ...
 
 
 def parts(batch_size: int, norm: str) -> tuple[nn.Module, torch.optim.Optimizer, Split]:
@@ -78,90 +95,101 @@ def bare_arm(batch_size: int, norm: str) -> Block:
     images, labels = Pixels(split, device=CPU)(split.images), split.labels
 
     def block(steps: int) -> float:
-        watch = Stopwatch()
         order = torch.randperm(EXAMPLES)
         model.train()
-        for start in range(0, steps * batch_size, batch_size):
-            chosen = order[start : start + batch_size]
+        start = time.perf_counter()
+        for first in range(0, steps * batch_size, batch_size):
+            chosen = order[first : first + batch_size]
             optimizer.zero_grad(set_to_none=True)
             F.cross_entropy(model(images[chosen]), labels[chosen]).backward()
             optimizer.step()
-            watch.advance(0, None, {})
-        return watch.per_step_ms()
+        return 1e3 * (time.perf_counter() - start) / steps
 
     return block
 
 
-def engine_arm(batch_size: int, norm: str, telemetry: str, folder: Path) -> Block:
-    model, optimizer, split = parts(batch_size, norm)
-    config = compose([f"telemetry={telemetry}"]).config
-    precision = Precision("float32", CPU)
-    batches = TrainBatches(
-        split,
-        batch_size=batch_size,
-        accumulate=1,
-        drop_last="auto",
-        augment=False,
-        seed=0,
-        device=CPU,
-        pixels=Pixels(split, device=CPU),
-        channels_last=False,
-    )
-    every = config.telemetry.scalars_every
-    rounds = iter(range(10**6))
+class EngineArm:
+    """The engine with one telemetry setting; `bytes` is what its last block left on disk, for each step."""
 
-    def block(steps: int) -> float:
-        watch = Stopwatch()
-        run = folder / f"{telemetry}-{batch_size}-{next(rounds)}"
-        run.mkdir()
-        with RunWriter(MetricsFile(run / "metrics.jsonl", None), TensorBoardWriter(run, None)) as writer:
-            fit(
-                Fit(
-                    learner=Learner(model, optimizer, precision.scaler(), precision, {}),
-                    schedule=lambda step: 1.0,
-                    batches=batches,
-                    evaluate=None,
-                    plan=Plan(steps, every, config.check_every, 10**9, None, loss_on_host=True),
-                    probes=[GradientNorm(every)],
-                    writer=writer,
-                    progress=watch,
-                    checkpoints=Checkpoints(run / "last.pt", run / "best.pt"),
-                    stop=lambda: False,
-                    state=TrainState(threads=1),
-                )
-            )
-        return watch.per_step_ms()
+    def __init__(self, batch_size: int, norm: str, telemetry: list[str], folder: Path) -> None:
+        model, optimizer, split = parts(batch_size, norm)
+        self._config = compose(telemetry).config
+        self._precision = Precision("float32", CPU)
+        self._learner = Learner(model, optimizer, self._precision.scaler(), self._precision, {})
+        self._batches = TrainBatches(
+            split,
+            batch_size=batch_size,
+            accumulate=1,
+            drop_last="auto",
+            augment=False,
+            seed=0,
+            device=CPU,
+            pixels=Pixels(split, device=CPU),
+            channels_last=False,
+        )
+        knobs = asdict(self._config.telemetry)
+        self._probes, _ = probes(model, total_steps=1, **knobs | {"max_megabytes": 1e9})
+        self._folder = folder
+        self.bytes = 0.0
 
-    return block
+    def __call__(self, steps: int) -> float:
+        run = Path(tempfile.mkdtemp(dir=self._folder))
+        with RunWriter(MetricsFile(run / "metrics.jsonl"), TensorBoardWriter(run)) as writer:
+            motion = self._motion(writer, steps)
+            start = time.perf_counter()
+            fit(motion)
+            elapsed = time.perf_counter() - start
+        self.bytes = sum(file.stat().st_size for file in run.iterdir()) / steps
+        return 1e3 * elapsed / steps
+
+    def _motion(self, writer: RunWriter, steps: int) -> Fit:
+        every = self._config.telemetry.scalars_every
+        return Fit(
+            learner=self._learner,
+            schedule=lambda step: 1.0,
+            batches=self._batches,
+            evaluate=None,
+            plan=Plan(steps, every, self._config.check_every, 10**9, None, loss_on_host=True),
+            probes=self._probes,
+            writer=writer,
+            progress=Silent(),
+            checkpoints=cast(Checkpoints, NothingSaved()),
+            stop=lambda: False,
+            state=TrainState(threads=1),
+        )
 
 
-def measure(batch_size: int, norm: str, rounds: int, steps: int) -> dict[str, dict[str, float]]:
-    """Return, for each arm, the median milliseconds per step and the median ratio to the bare loop."""
+def measure(batch_size: int, norm: str, rounds: int, steps: int) -> Results:
+    """Return the medians of each arm's milliseconds per step, of the ratios, and of what logging adds."""
     with tempfile.TemporaryDirectory() as folder:
-        arms = {"bare": bare_arm(batch_size, norm)}
-        arms |= {name: engine_arm(batch_size, norm, name, Path(folder)) for name in LIMITS}
+        engines = {name: EngineArm(batch_size, norm, words, Path(folder)) for name, words in ARMS.items()}
+        arms: dict[str, Block] = {"bare": bare_arm(batch_size, norm), **engines}
         for block in arms.values():
             block(steps // 4)
         times: dict[str, list[float]] = {name: [] for name in arms}
         for turn in range(rounds):
             names = list(arms)
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                times[name].append(arms[name](steps))
-    ratios = {
-        name: [one / bare for one, bare in zip(found, times["bare"], strict=True)]
-        for name, found in times.items()
-    }
+                times[name].append(arms[name](steps // 10 if name in BRIEF else steps))
     return {
-        name: {"ms_per_step": statistics.median(times[name]), "ratio": statistics.median(ratios[name])}
-        for name in arms
+        "ms_per_step": {name: statistics.median(found) for name, found in times.items()},
+        "ratios": {f"{arm}/{to}": _middle(times, arm, to, operator.truediv) for arm, to in LIMITS},
+        "ms_per_logged_step": {name: _middle(times, name, "none", operator.sub) for name in BRIEF},
+        "bytes_per_1000_steps": {name: round(1000 * arm.bytes) for name, arm in engines.items()},
     }
+
+
+def _middle(
+    times: dict[str, list[float]], one: str, other: str, compare: Callable[[float, float], float]
+) -> float:
+    return statistics.median(map(compare, times[one], times[other]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=200, help="steps of one block")
-    parser.add_argument("--norm", default="builtin")
+    parser.add_argument("--steps", type=int, default=200, help="steps of one block, a multiple of 200")
+    parser.add_argument("--norm", default="custom")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -169,21 +197,44 @@ def main() -> None:
         str(batch_size): measure(batch_size, options.norm, options.rounds, options.steps)
         for batch_size in (8, 64)
     }
-    show(results)
+    show(results, options.norm)
     machine = {"processor": processor(), "torch": torch.__version__, "python": platform.python_version()}
     record = {"machine": machine, "norm": options.norm, "rounds": options.rounds, "steps": options.steps}
     options.json.write_text(json.dumps(record | {"batch_size": results}, indent=2) + "\n", encoding="utf-8")
 
 
-def show(results: dict[str, dict[str, dict[str, float]]]) -> None:
-    table = Table(title="LeNet, one CPU thread: the engine against a bare loop")
-    for header in ("batch", "arm", "ms a step", "times bare", "limit"):
-        table.add_column(header, justify="right")
-    for batch_size, arms in results.items():
-        for name, found in arms.items():
-            limit = f"{LIMITS[name]:.2f}" if name in LIMITS else ""
-            table.add_row(batch_size, name, f"{found['ms_per_step']:.3f}", f"{found['ratio']:.3f}", limit)
-    Console().print(table)
+def show(results: dict[str, Results], norm: str) -> None:
+    arms = Table(title=f"LeNet, norm={norm}, one CPU thread")
+    for header in (
+        "batch",
+        "arm",
+        "ms a step",
+        "times bare",
+        "limit",
+        "times none",
+        "limit",
+        "kB in 1,000 steps",
+    ):
+        arms.add_column(header, justify="right")
+    logged = Table(title="What one logged step adds")
+    for header in ("batch", "scalars, ms", "histograms, ms"):
+        logged.add_column(header, justify="right")
+    for batch_size, found in results.items():
+        for name in ("bare", "none", "default", "full"):
+            arms.add_row(batch_size, name, *_row(name, found))
+        logged.add_row(batch_size, *(f"{ms:.2f}" for ms in found["ms_per_logged_step"].values()))
+    console = Console()
+    console.print(arms)
+    console.print(logged)
+
+
+def _row(name: str, found: Results) -> list[str]:
+    cells = [f"{found['ms_per_step'][name]:.3f}"]
+    for other in ("bare", "none"):
+        limit = LIMITS.get((name, other))
+        cells += [f"{found['ratios'][f'{name}/{other}']:.3f}", f"{limit:.2f}"] if limit else ["", ""]
+    size = found["bytes_per_1000_steps"].get(name)
+    return [*cells, "" if size is None else f"{size / 1000:,.0f}"]
 
 
 def processor() -> str:

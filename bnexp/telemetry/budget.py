@@ -23,12 +23,11 @@ def histogram_interval(
     The interval is the smallest multiple of `every` whose histograms, at steps 0, interval, 2 interval ...
     below `total_steps`, all fit. Step 0 stays even if it does not fit alone.
     """
-    rows = max(1, int(max_megabytes * 1e6 // max(1, bytes_per_step)))
     wanted = -(-total_steps // every)
-    factor = max(1, -(-wanted // rows))
-    if factor == 1:
+    affordable = max(1, int(max_megabytes * 1e6 // bytes_per_step)) if bytes_per_step else wanted
+    if wanted <= affordable:
         return every, None
-    interval = every * factor
+    interval = every * -(-wanted // affordable)
     note = (
         f"histograms are logged every {interval} steps instead of {every}, "
         f"to keep to telemetry.max_megabytes={max_megabytes:g}"

@@ -7,8 +7,6 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from bnexp.errors import ConfigError
-
 SHOWN = 30
 
 
@@ -26,25 +24,18 @@ def parameters(model: nn.Module, patterns: Sequence[str] = ("*",)) -> dict[str, 
     return {name: p for name, p in model.named_parameters() if _picked(name, patterns)}
 
 
-def check_patterns(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Refuse patterns that pick nothing.
+def unmatched(model: nn.Module, patterns: Sequence[str]) -> list[str]:
+    """Return a line, with the names that exist, for each pattern that picks nothing.
 
     A pattern picks the name that it matches and everything under it: `conv1` the layer `conv1.norm` and the
-    parameter `conv1.linear.weight`. `*` also matches dots, as in a shell's file names it matches everything.
-
-    Raises:
-        ConfigError: a line for each such pattern, with the names that exist.
+    parameter `conv1.linear.weight`. `*` and `?` match dots too.
     """
     names = [*norm_layers(model), *parameters(model)]
-    unmatched = [pattern for pattern in patterns if not any(_picked(name, [pattern]) for name in names)]
-    if unmatched:
-        known = _listed(names)
-        raise ConfigError(
-            [
-                f"telemetry.layers must match layers of this network, got {p!r}: take {known}"
-                for p in unmatched
-            ]
-        )
+    return [
+        f"telemetry.layers must match layers of this network, got {pattern!r}: take {_listed(names)}"
+        for pattern in patterns
+        if not any(_picked(name, [pattern]) for name in names)
+    ]
 
 
 def _picked(name: str, patterns: Iterable[str]) -> bool:

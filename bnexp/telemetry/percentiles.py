@@ -58,22 +58,30 @@ def percentiles(samples: Sequence[Tensor]) -> Tensor:
 
     Shape: L samples (n,), of any n > 0 each -> (L, 3), at least float32.
     """
-    sizes = tuple(map(len, samples))
-    if samples[0].device.type == "cpu":
-        return _on_host(torch.cat(list(samples)), sizes)
-    rows = pad_sequence(list(samples), batch_first=True, padding_value=math.nan).float()
-    return rows.sort(1).values.gather(1, torch.tensor(_ranks(sizes), device=rows.device))
+    return ranked_on_host(samples) if samples[0].device.type == "cpu" else ranked_on_device(samples)
 
 
-def _on_host(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
+def ranked_on_host(samples: Sequence[Tensor]) -> Tensor:
     """Sort each sample with numpy, which uses vector instructions: thirty times faster than torch."""
-    ordered = values.float().numpy()
+    ordered = torch.cat(list(samples)).float().numpy()
+    sizes = tuple(map(len, samples))
     starts = list(accumulate(sizes, initial=0))
     for start, stop in pairwise(starts):
         ordered[start:stop].sort()
     return torch.from_numpy(ordered[_ranks(sizes) + np.array(starts[:-1])[:, None]])
 
 
+def ranked_on_device(samples: Sequence[Tensor]) -> Tensor:
+    """Sort all samples at once, filled up with what ranks highest."""
+    rows = pad_sequence(list(samples), batch_first=True, padding_value=math.nan).float()
+    return rows.sort(1).values.gather(1, _ranks_on(rows.device, tuple(map(len, samples))))
+
+
 @lru_cache
 def _ranks(sizes: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array([[round(p / 100 * (size - 1)) for p in PERCENTILES] for size in sizes])
+
+
+@lru_cache
+def _ranks_on(device: torch.device, sizes: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(_ranks(sizes)).to(device)

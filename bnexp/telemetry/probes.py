@@ -16,7 +16,7 @@ from bnexp.telemetry.gradient_norm import GradientNorm
 from bnexp.telemetry.gradients import GradientProbe
 from bnexp.telemetry.intervals import Intervals
 from bnexp.telemetry.layer_probe import LayerProbe
-from bnexp.telemetry.layers import check_patterns, norm_layers, parameters
+from bnexp.telemetry.layers import norm_layers, parameters, unmatched
 from bnexp.telemetry.running_stats import RunningStatistics
 
 
@@ -40,8 +40,8 @@ def probes(
     Raises:
         ConfigError: a pattern that picks nothing, a channel below 0, or no room at all.
     """
-    check_patterns(model, layers)
-    _check(channels, max_megabytes)
+    if problems := unmatched(model, layers) + _impossible(channels, max_megabytes):
+        raise ConfigError(problems)
     norms, picked = norm_layers(model, layers), parameters(model, layers)
     activations, running = Activations(list(norms)), RunningStatistics(norms, channels)
     tags = activations.histogram_tags + running.histogram_tags + [f"gradient/{name}" for name in picked]
@@ -60,11 +60,8 @@ def probes(
     return found, notes
 
 
-def _check(channels: Sequence[int], max_megabytes: float) -> None:
-    problems = [
-        f"telemetry.channels must be at least 0, got {channel}" for channel in channels if channel < 0
-    ]
+def _impossible(channels: Sequence[int], max_megabytes: float) -> list[str]:
+    found = [f"telemetry.channels must be at least 0, got {channel}" for channel in channels if channel < 0]
     if not max_megabytes > 0:
-        problems.append(f"telemetry.max_megabytes must be above 0, got {max_megabytes}")
-    if problems:
-        raise ConfigError(problems)
+        found.append(f"telemetry.max_megabytes must be above 0, got {max_megabytes}")
+    return found

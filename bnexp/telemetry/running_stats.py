@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from bnexp.telemetry.intervals import Due
 from bnexp.telemetry.readings import histograms
 
 GRIDS = {"running_mean": ACTIVATIONS, "running_var": VARIANCES}
+ROUNDING = 1e-6  # of a mean in float32, with some room
 Floats = NDArray[np.float64]
 
 
@@ -29,8 +32,8 @@ class RunningStatistics:
 
     batch_mean and batch_var (biased, /n) are those of the layer's whole input, with n values a channel. The
     second gap takes the unbiased variance because that is what running_var averages. A channel that is
-    constant in the batch has no scale to compare by and is left out of both means, one whose running_var is
-    0 out of the second; a gap without any channel is not logged.
+    constant in the batch (its deviation at most 1e-6 of its mean) has no scale to compare by and is left out
+    of both means, one whose running_var is 0 out of the second; a gap without any channel is not logged.
 
     Shape: running_mean, running_var: (C,), with C the size of axis 1 of the layer's input.
     Args:
@@ -86,42 +89,42 @@ class RunningStatistics:
             if name not in self._batch:
                 self._batch[name] = self._before.new_zeros(size), self._before.new_zeros(size)
         means, variances = zip(*(self._batch[name] for name in self._layers), strict=True)
-        values_per_channel = np.repeat(list(self._values_per_channel.values()), self._sizes)
+        values_per_channel = tuple(self._values_per_channel.values())
         return Reading(
             torch.cat([self._before, *means, *variances]),
             lambda numbers: self._named(np.array(numbers).reshape(4, -1), values_per_channel),
         )
 
-    def _named(self, numbers: Floats, n: NDArray[np.int64]) -> Measurement:
+    def _named(self, numbers: Floats, values_per_channel: tuple[int, ...]) -> Measurement:
         """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
-        before = numbers[:2]
-        gaps, compared = _gaps(before, numbers[2], numbers[3], n)
-        sums = self._sums(np.concatenate([before, gaps, compared]))
-        lows = np.minimum.reduceat(before, self._starts, axis=1)
-        highs = np.maximum.reduceat(before, self._starts, axis=1)
-        values = np.concatenate([*sums[:2] / self._sizes, *lows, *highs, *before[:, self._chosen]])
+        before, starts = numbers[:2], self._starts
+        gaps, compared = _gaps(numbers, _log_unbiasing(values_per_channel, tuple(self._sizes)))
+        means = np.add.reduceat(before, starts, axis=1) / self._sizes
+        lows, highs = np.minimum.reduceat(before, starts, axis=1), np.maximum.reduceat(before, starts, axis=1)
+        values = np.concatenate([means, lows, highs, before[:, self._chosen]], axis=None)
         found = dict(zip(self._tags, values.tolist(), strict=True))
-        for tag, total, number in zip(self._gap_tags, sums[2:4].flat, sums[4:].flat, strict=True):
+        totals, channels = np.add.reduceat(np.stack([gaps, compared]), starts, axis=2).reshape(2, -1).tolist()
+        for tag, total, number in zip(self._gap_tags, totals, channels, strict=True):
             if number:
-                found[tag] = float(total / number)
+                found[tag] = total / number
         return Measurement(found)
 
-    def _sums(self, values: Floats) -> Floats:
-        sums: Floats = np.add.reduceat(values, self._starts, axis=1)
-        return sums
 
-
-def _gaps(
-    before: Floats, mean: Floats, batch_var: Floats, n: NDArray[np.int64]
-) -> tuple[Floats, NDArray[np.bool_]]:
+def _gaps(numbers: Floats, log_unbiasing: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Return both gaps of each channel, 0 where it is left out, and whether it is not: each (2, channels)."""
-    running_mean, running_var = before
-    varies = batch_var != 0
-    compared = np.stack([varies, varies & (running_var != 0)])
+    running_mean, running_var, mean, batch_var = numbers
+    varies = ~(np.sqrt(batch_var) <= ROUNDING * np.abs(mean))
+    compared = np.array([varies, varies & (running_var != 0)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.abs(running_mean - mean) / np.sqrt(batch_var)
-        stretch = np.abs(np.log(running_var / (batch_var * (n / (n - 1)))))
-    return np.where(compared, [shift, stretch], 0.0), compared
+        shift = (running_mean - mean) / np.sqrt(batch_var)
+        stretch = np.log(running_var / batch_var) - log_unbiasing
+    return np.where(compared, np.abs([shift, stretch]), 0.0), compared
+
+
+@lru_cache
+def _log_unbiasing(values_per_channel: tuple[int, ...], sizes: tuple[int, ...]) -> Floats:
+    """Return ln(n / (n - 1)) for each channel; 0 for n of 0 and 1, where no variance is to be compared."""
+    return np.repeat([math.log(n / (n - 1)) if n > 1 else 0.0 for n in values_per_channel], sizes)
 
 
 def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,8 +134,8 @@ def batch_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     wide = x if x.dtype is torch.float64 else x.float()
     others = (0, *range(2, x.dim()))
-    mean_C = wide.mean(others, keepdim=True)
-    return mean_C.flatten(), (wide - mean_C).square_().mean(others)
+    mean_C = wide.mean(others)
+    return mean_C, (wide - mean_C.view(-1, *(1,) * (x.dim() - 2))).square_().mean(others)
 
 
 def _tracks(layer: nn.Module) -> bool:
