@@ -17,6 +17,7 @@ from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs.directory import find
 
 HOST = "127.0.0.1"
+LAST_PORT = 65535
 RELOAD_S = 5
 # More than any run logs: 0 keeps everything too, but then the pages ask for 0 points and get them.
 SAMPLES = {"scalars": 10**6, "histograms": 10**6, "images": 1000, "text": 1000}
@@ -36,8 +37,8 @@ def tb(references: Sequence[str], runs_dir: str, port: int | None) -> int:
     runs = [find(reference, root).resolve() for reference in references]
     if not runs and not any(root.glob("*/*/config.yaml")):
         raise CheckpointError(f"{root} holds no runs yet; `bnexp train` makes one")
-    if port:
-        _refuse_if_taken(port)
+    if port is not None:
+        _check(port)
     with _until_told(), _folder_of(runs, root) as folder:
         print(f"{_count(runs, root)}: {serve(folder, port)} (Ctrl-C ends it)", flush=True)
         while True:
@@ -66,14 +67,15 @@ def serve(folder: Path, port: int | None) -> str:
     return address
 
 
-def _refuse_if_taken(port: int) -> None:
+def _check(port: int) -> None:
     """Say at once what TensorBoard would say after loading."""
+    if not 0 <= port <= LAST_PORT:
+        raise ConfigError(f"--port must lie in 0..{LAST_PORT}, got {port}")
     try:
         socket.create_server((HOST, port)).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         raise ConfigError(
-            f"--port must be free, got {port} ({reason}): take another or leave it out"
+            f"--port must be free, got {port} ({error.strerror}): take another or leave it out"
         ) from error
 
 

@@ -33,8 +33,8 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
 
     The choice of a group and the studied knobs stand under their own names, the knobs of a choice as
     `norm.eps`, but `optimizer.lr` as `lr`. `momentum` is text, `none` for the cumulative average. None and
-    `auto` are left out, since TensorBoard cannot sort text among numbers. So are copies: the head norm's knobs
-    where they are the norm's, the norm's momentum where it is `momentum`.
+    `auto` are left out: TensorBoard cannot sort text among numbers. So are copies: the knobs of the head
+    norm where they are the norm's, the momentum of a norm where it is `momentum`.
     """
     found: dict[str, Any] = {group: config.choices.get(group) for group in GROUPS}
     found |= {name: getattr(config, name) for name in STUDIED}
@@ -61,8 +61,8 @@ def end_session(folder: Path, status: Status) -> None:
     """Say in TensorBoard how the run in `folder` ended: success, failure for `diverged` and `failed`.
 
     An interrupted run has not ended: its status stays unknown, as that of a run that was killed. The end is
-    an event file of its own, so that a run that goes on after a failure can take it back: TensorBoard believes
-    the first end that it reads.
+    an event file of its own, so that a run that goes on after a failure can take it back: of several ends
+    TensorBoard believes the first.
     """
     from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
     from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo

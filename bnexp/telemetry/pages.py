@@ -42,7 +42,7 @@ def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) ->
 
     Shape: inputs float (N, C, H, W), normalized, C 1 or 3. mean, std (C,), of pixels from 0 to 1.
     """
-    from torchvision.io import encode_png  # type: ignore[import-untyped]
+    from PIL import Image
     from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
     height, width = inputs.shape[-2:]
@@ -52,8 +52,9 @@ def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     grid = make_grid(pixels.clamp(0, 1), nrow=IMAGES_A_ROW, padding=GAP, pad_value=1.0)
     factor = max(1, GRID_WIDTH // grid.shape[-1])
     large = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-    png = encode_png((large * 255).round().byte())
-    return _image("images/train", png.numpy().tobytes(), *large.shape[1:])
+    png = io.BytesIO()
+    Image.fromarray((large * 255).round().byte().permute(1, 2, 0).numpy()).save(png, format="png")
+    return _image("images/train", png.getvalue(), *large.shape[1:])
 
 
 def confusion(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

@@ -101,12 +101,20 @@ def as_drawn(histogram: Histogram) -> Histogram:
     filled = [bucket for bucket, count in enumerate(counts) if count > 0]
     first, last = filled[0], filled[-1]
     lower = [2 * limits[0] - limits[min(1, len(limits) - 1)], *limits[:-1]]
-    left = histogram.minimum if lower[first] < histogram.minimum <= limits[first] else lower[first]
-    right = histogram.maximum if lower[last] < histogram.maximum <= limits[last] else limits[last]
-    if left == right:
+    left, right = histogram.minimum, histogram.maximum
+    if left < lower[first] or not _apart(left, limits[first]):
+        left = lower[first]
+    if right > limits[last] or not _apart(lower[last], right):
+        right = limits[last]
+    if not _apart(left, right):
         left, right = lower[first], limits[last]
     kept = slice(first, last + 1)
     return replace(histogram, limits=limits[kept], counts=counts[kept], minimum=left, maximum=right)
+
+
+def _apart(left: float, right: float) -> bool:
+    """Whether TensorBoard, in float32, sees a distance from `left` up to `right`."""
+    return right - left > max(1e-30, 1e-6 * max(abs(left), abs(right)))
 
 
 def _wait_for_a_later_second(folder: Path) -> None:
