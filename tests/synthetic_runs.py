@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ import yaml
 
 from bnexp.protocols import Histogram, Measurement
 from bnexp.runs.directory import RunDirectory
+from bnexp.runs.distribution import Distribution, distribution
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.run_writer import RunWriter
 from bnexp.telemetry.tensorboard import TensorBoardWriter
 
-LAYERS = ("conv1", "conv2", "dense1", "dense2")
+LAYERS = ("conv1", "dense1")
 TARGETS = {"custom": "bnexp.norms.custom.CustomNorm", "none": "bnexp.norms.none.identity"}
 LIMITS = list(0.1 * np.sinh(np.arange(-30.5, 32) / 4))
 SMALL_LIMITS = list(2e-7 * np.sinh(0.6 * np.arange(-30.5, 32)))
@@ -64,6 +64,19 @@ def histogram(values: Any, limits: Sequence[float] = LIMITS) -> Histogram:
         float(flat.max()),
         float(flat.sum()),
         float((flat**2).sum()),
+    )
+
+
+def distribution_of(values: Any, limits: Sequence[float] = LIMITS) -> Distribution:
+    """Return what is read back of the histogram of `values`."""
+    found = histogram(values, limits)
+    return distribution(
+        found.limits,
+        found.counts,
+        minimum=found.minimum,
+        maximum=found.maximum,
+        total=found.total,
+        sum_squares=found.sum_squares,
     )
 
 
@@ -114,7 +127,7 @@ def _curves(norm: str, step: int, random: np.random.Generator) -> dict[str, floa
     found = {"loss/train": loss * math.exp(0.15 * random.standard_normal()), "lr": 0.05, "grad_norm": loss}
     found["accuracy/train"] = float(np.clip(1 - loss / 2.5 + 0.03 * random.standard_normal(), 0, 1))
     if step % 50 == 0:
-        found |= {"loss/val": 1.05 * loss, "accuracy/val": 0.98 - loss / 2.6}
+        found |= {"loss/val": 1.05 * loss + 0.01 * random.random(), "accuracy/val": 0.98 - loss / 2.6}
     return found
 
 
@@ -166,8 +179,3 @@ def _running(layer: str, mean: float, std: float, step: int, random: np.random.G
     gap = 1.5 * math.exp(-step / 100) + 0.1 * abs(random.standard_normal())
     found |= {f"running_gap/{layer}/mean": gap, f"running_gap/{layer}/var": 2 * gap}
     return found
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,1 @@
+"""Figures for print: what happened in one run or several, side by side."""

@@ -1,0 +1,170 @@
+"""Loss and accuracy over the steps of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from bnexp.figures.shown import Drawing, Look, Shown, look, those_with
+from bnexp.figures.style import legend_above, new_figure
+from bnexp.runs.directory import status
+from bnexp.runs.reading import Series
+
+NEEDS = "rows of loss or accuracy: telemetry=default or full, or a validation split"
+QUANTITIES = ("loss", "accuracy")
+TAGS = tuple(f"{quantity}/{split}" for quantity in QUANTITIES for split in ("train", "val"))
+SMOOTHING_PARTS = 25  # the smoothed curve averages over a twenty-fifth of the rows
+DECADES_FOR_LOG = 1.3
+HIGHEST = 4.0  # times the greatest first loss: what is above is drawn at the edge
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone, drawn as one."""
+
+    name: str
+    look: Look
+    members: list[Shown]
+
+
+def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
+    """Draw training (thin as logged, thick smoothed) and validation, a colour for each configuration.
+
+    Several seeds of a configuration become their mean and a band of one standard deviation (n - 1) to both
+    sides, over the steps that all of them logged. A cross ends the curve of a run that diverged.
+
+    Raises:
+        ConfigError: no run logged any.
+    """
+    content = {run.name: [tag for tag in TAGS if tag in run.metrics] for run in runs}
+    runs, notes = those_with(runs, content, "loss", NEEDS)
+    groups = grouped(runs)
+    figure = new_figure(2.7)
+    for axes, quantity in zip(figure.subplots(1, 2), QUANTITIES, strict=True):
+        for group in groups:
+            _draw_group(axes, group, quantity)
+        axes.set_xlabel("step")
+        axes.set_ylabel("cross-entropy loss" if quantity == "loss" else "accuracy")
+        if quantity == "loss":
+            _scale_loss(axes)
+        for group in groups:
+            _mark_divergence(axes, group, quantity)
+    handles = [_handle(group) for group in groups]
+    names = [group.name for group in groups]
+    splits = {"training": Line2D([], [], color="black"), "validation": Line2D([], [], color="black", ls="--")}
+    legend_above(figure, [*handles, *splits.values()], [*names, *splits])
+    if any(len(group.members) > 1 for group in groups):
+        notes.append("bands are one standard deviation over seeds to both sides of the mean")
+    return Drawing(figure, notes)
+
+
+def grouped(runs: Sequence[Shown]) -> list[Group]:
+    """Return the runs by configuration without its seed, in the order given."""
+    members: dict[str, list[Shown]] = {}
+    for run in runs:
+        members.setdefault(run.question, []).append(run)
+    return [
+        Group(question if len(found) == 1 else f"{question} ({len(found)} seeds)", look(index), found)
+        for index, (question, found) in enumerate(members.items())
+    ]
+
+
+def average(series: Sequence[Series]) -> tuple[Series, NDArray[np.float64]]:
+    """Return the mean over the steps common to all, and the standard deviation (n - 1, 0 for one)."""
+    steps = series[0].steps
+    for other in series[1:]:
+        steps = np.intersect1d(steps, other.steps)
+    values = np.stack([one.values[np.isin(one.steps, steps)] for one in series])
+    spread = values.std(axis=0, ddof=1) if len(series) > 1 else np.zeros(len(steps))
+    return Series(steps, values.mean(axis=0)), spread
+
+
+def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return the centred mean over `width` values, over fewer at both ends and where some are not finite."""
+    known = np.isfinite(values)
+    weights = np.convolve(known.astype(float), np.ones(width), mode="same")
+    sums = np.convolve(np.where(known, values, 0.0), np.ones(width), mode="same")
+    return np.where(known, sums / np.maximum(weights, 1.0), np.nan)
+
+
+def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
+    curves = {split: _of_split(group, f"{quantity}/{split}") for split in ("train", "val")}
+    for split, members in curves.items():
+        if not members:
+            continue
+        mean, spread = average(members)
+        if not len(mean):
+            continue
+        if split == "train":
+            _draw_train(axes, group.look, mean, marked=not curves["val"])
+        else:
+            _draw_validation(axes, group.look, mean)
+        if len(members) > 1:
+            low, high = mean.values - spread, mean.values + spread
+            axes.fill_between(mean.steps, low, high, color=group.look.color, alpha=0.2, lw=0)
+
+
+def _of_split(group: Group, tag: str) -> list[Series]:
+    return [run.metrics[tag] for run in group.members if tag in run.metrics]
+
+
+def _draw_train(axes: Axes, look: Look, series: Series, marked: bool) -> None:
+    width = 2 * (len(series) // (2 * SMOOTHING_PARTS)) + 1
+    if width > 1:
+        axes.plot(series.steps, series.values, color=look.color, lw=0.5, alpha=0.35)
+    line = axes.plot(series.steps, smoothed(series.values, width), color=look.color)[0]
+    if marked:
+        line.set(marker=look.marker, markevery=_sparse(series))
+
+
+def _draw_validation(axes: Axes, look: Look, series: Series) -> None:
+    axes.plot(
+        series.steps,
+        series.values,
+        color=look.color,
+        ls="--",
+        marker=look.marker,
+        mfc="white",
+        markevery=_sparse(series),
+    )
+
+
+def _scale_loss(axes: Axes) -> None:
+    """Take a logarithmic axis where it is needed; a loss far above all first ones leaves the panel."""
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+    values = np.concatenate([np.zeros(0), *curves])
+    values = values[np.isfinite(values) & (values > 0)]
+    top = HIGHEST * max((curve[0] for curve in curves if np.isfinite(curve[0])), default=1.0)
+    inside = values[values <= top]
+    if not inside.size:
+        return
+    if np.log10(inside.max() / inside.min()) > DECADES_FOR_LOG:
+        axes.set_yscale("log")
+    if values.max() > top:
+        axes.set_ylim(inside.min() / 1.2, top)
+
+
+def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:
+    """Put a cross where a run's last finite value is, at the panel's edge if that is outside."""
+    for run in group.members:
+        series = run.metrics.get(f"{quantity}/train") or run.metrics.get(f"{quantity}/val")
+        if series is None or status(run.directory) != "diverged":
+            continue
+        finite = np.flatnonzero(np.isfinite(series.values))
+        if finite.size:
+            value = np.clip(series.values[finite[-1]], *axes.get_ylim())
+            cross = axes.plot(series.steps[finite[-1]], value, color=group.look.color, marker="X")[0]
+            cross.set(ms=7, mec="white", ls="", clip_on=False, zorder=5)
+
+
+def _sparse(series: Series) -> int:
+    return max(1, len(series) // 8)
+
+
+def _handle(group: Group) -> Line2D:
+    return Line2D([], [], color=group.look.color, marker=group.look.marker)
