@@ -88,7 +88,8 @@ def quantile_of_mixture(parts: Sequence[Distribution], share: float) -> float:
     below = np.mean([part.below(edges) for part in parts], axis=0)
     up_to = np.mean([part.up_to(edges) for part in parts], axis=0)
     x, reached = np.repeat(edges, 2), np.column_stack([below, up_to]).ravel()
-    place = min(int(np.searchsorted(reached, share)), len(x) - 1)
+    # A share that is reached exactly must not be missed by a rounding.
+    place = min(int(np.searchsorted(reached, share - 1e-12)), len(x) - 1)
     if place == 0 or reached[place] <= reached[place - 1]:
         return float(x[place])
     step = (share - reached[place - 1]) / (reached[place] - reached[place - 1])

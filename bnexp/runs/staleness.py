@@ -12,7 +12,7 @@ from bnexp.runs.reading import Series
 
 Word = Literal["close", "catching up", "stale", "not finite"]
 
-RECENT = 0.2  # the share of the rows that counts as recent, and that before it to compare with
+RECENT = 0.25  # the share of the rows that counts as recent, and that before it to compare with
 TOLERANCE = 1.25
 FALLING = 0.95
 
@@ -29,8 +29,8 @@ def judge(mean_gap: Series, var_gap: Series, batch_size: int) -> Word:
     within an image depend on each other, so N counts examples whatever the layer. Each gap is taken relative
     to 1.25 of these, and the larger of the two decides:
 
-        close         the median of the recent fifth of the rows is at most 1
-        catching up   it is more, but at most 0.95 of the median of the fifth before
+        close         the median of the last quarter of the rows is at most 1
+        catching up   it is more, but at most 0.95 of the median of the quarter before
         stale         it is more and does not fall
         not finite    the last row is not a number
 

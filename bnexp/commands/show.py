@@ -1,0 +1,48 @@
+"""`bnexp runs show`: one run at a glance, without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from bnexp.display import panels
+from bnexp.runs.directory import find, open_run, status
+from bnexp.runs.events import read_histograms
+from bnexp.runs.layers import Chosen, choose, layers
+from bnexp.runs.reading import read_config, read_metrics
+
+MOST_LAYERS = 8
+
+
+def show(reference: str, *, runs_dir: str, patterns: Sequence[str] = ()) -> None:
+    """Print how a run stands, its curves, last histograms and running-statistic gaps.
+
+    Args:
+        reference: as `bnexp.runs.directory.find` reads it.
+        patterns: of layers to show; none shows a few, evenly spaced.
+    Raises:
+        CheckpointError: no such run, or a damaged one.
+        ConfigError: a pattern that names no layer.
+    """
+    run = open_run(find(reference, Path(runs_dir)))
+    metrics, activations = read_metrics(run), read_histograms(run, "activation/")
+    tagged = [*layers(activations, "activation/"), *layers(metrics, "running_gap/")]
+    places = list(dict.fromkeys(tagged))
+    chosen = choose([places], patterns, MOST_LAYERS) if places else Chosen([], [])
+    console = Console()
+    panels.show(
+        console,
+        panels.RunView(
+            name=f"{run.path.parent.name}/{run.path.name}",
+            status=status(run),
+            config=read_config(run),
+            result=run.read_result(),
+            metrics=metrics,
+            activations=activations,
+            layers=chosen.names,
+        ),
+    )
+    for note in chosen.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
