@@ -52,7 +52,7 @@ def test_an_accelerator_finds_the_same_origin_later(
     """Here the CPU is told to behave like an accelerator: losses are not read step by step."""
     reference = train(*words).result["diverged"]
     monkeypatch.setattr(experiment, "Plan", lambda **knobs: Plan(**{**knobs, "loss_on_host": False}))
-    ran = train(*words, f"check_every={check_every}")
+    ran = train(*words, f"check_every={check_every}", "telemetry=none")
     found = ran.result["diverged"]
     assert found["origin"] == reference["origin"]
     assert found["first_step"] == reference["first_step"] <= found["last_step"]
