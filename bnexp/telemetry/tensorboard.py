@@ -89,8 +89,8 @@ def as_drawn(histogram: Histogram) -> Histogram:
 
     The empty buckets at both ends are gone: the fast loader draws an axis over all of them. Minimum and
     maximum, which TensorBoard takes for the outer edges, become the edges of their bucket where they lie
-    beyond it, since one value of 1e30 would leave a picture of a single bar, and where they coincide, since
-    there would be no bar. The first of all buckets counts as wide as its neighbour.
+    beyond it: one value of 1e30 would leave a picture of a single bar. The first of all buckets counts as
+    wide as its neighbour. Equal values keep their place, as a bucket without width.
 
     Raises:
         ValueError: it counts nothing.
@@ -101,20 +101,10 @@ def as_drawn(histogram: Histogram) -> Histogram:
     filled = [bucket for bucket, count in enumerate(counts) if count > 0]
     first, last = filled[0], filled[-1]
     lower = [2 * limits[0] - limits[min(1, len(limits) - 1)], *limits[:-1]]
-    left, right = histogram.minimum, histogram.maximum
-    if left < lower[first] or not _apart(left, limits[first]):
-        left = lower[first]
-    if right > limits[last] or not _apart(lower[last], right):
-        right = limits[last]
-    if not _apart(left, right):
-        left, right = lower[first], limits[last]
+    left = histogram.minimum if lower[first] < histogram.minimum <= limits[first] else lower[first]
+    right = histogram.maximum if lower[last] < histogram.maximum <= limits[last] else limits[last]
     kept = slice(first, last + 1)
     return replace(histogram, limits=limits[kept], counts=counts[kept], minimum=left, maximum=right)
-
-
-def _apart(left: float, right: float) -> bool:
-    """Whether TensorBoard, in float32, sees a distance from `left` up to `right`."""
-    return right - left > max(1e-30, 1e-6 * max(abs(left), abs(right)))
 
 
 def _wait_for_a_later_second(folder: Path) -> None:
