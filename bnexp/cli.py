@@ -20,10 +20,16 @@ app = typer.Typer(
     epilog="Start with: bnexp train norm=custom batch_size=8",
 )
 
+runs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at runs.")
+app.add_typer(runs_app, name="runs")
+
 Runs = Annotated[
     list[str] | None, typer.Argument(metavar="[RUN]...", help="Folders, names, or `last`; none is all.")
 ]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
+Layers = Annotated[
+    list[str] | None, typer.Option("--layers", metavar="PATTERN", help="Layers to show; repeatable.")
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,6 +90,34 @@ def tb(
     from bnexp.commands.tb import tb as command
 
     raise typer.Exit(command(runs or [], runs_dir, port))
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders, names, or `last`.")],
+    what: Annotated[
+        str, typer.Option(help="loss, activations, gradients, running_stats or percentiles.")
+    ] = "loss",
+    output: Annotated[str | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file.")] = None,
+    layers: Layers = None,
+    runs_dir: RunsDir = "runs",
+) -> None:
+    """Draw runs side by side into a figure."""
+    from bnexp.commands.plot import plot as command
+
+    command(runs, what=what, output=output, runs_dir=runs_dir, layers=layers or [])
+
+
+@runs_app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
+    layers: Layers = None,
+    runs_dir: RunsDir = "runs",
+) -> None:
+    """Draw one run's curves, histograms and running statistics on the terminal."""
+    from bnexp.commands.show import show as command
+
+    command(run, runs_dir=runs_dir, patterns=layers or [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

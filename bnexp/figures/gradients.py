@@ -52,7 +52,6 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     latest = max(step for steps in first.values() for step, _ in steps)
     if latest > 0:
         notes.append(f"these gradients are the first recorded, of step {latest}, not of initialization")
-    figure.align_ylabels()
     return Drawing(figure, notes + chosen.notes)
 
 
