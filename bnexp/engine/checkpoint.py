@@ -69,9 +69,9 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror or error})") from error
-    except (RuntimeError, ValueError, LookupError, EOFError, pickle.UnpicklingError) as error:
+    except (PermissionError, IsADirectoryError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
         # Not torch's own words: they advise to load without `weights_only`, which runs code from the file.
         raise CheckpointError(
             f"{path} must be a whole file of tensors and plain values, as torch.save writes a state_dict; "
