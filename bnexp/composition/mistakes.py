@@ -62,7 +62,7 @@ def parse(words: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
             override = parser.parse_override(word)
         except RecursionError:
             mistakes.append(f"{word!r} cannot be read; it is nested too deeply")
-        except HydraException as error:
+        except (HydraException, ValueError) as error:
             mistakes.append(
                 f"{word!r} cannot be read ({first_line(error)}); words look like KEY=VALUE, and a value with "
                 "special characters stands in quotes of its own: 'KEY=\"VALUE\"'"
