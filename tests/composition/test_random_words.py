@@ -100,7 +100,7 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@settings(SETTINGS, max_examples=20)
+@settings(SETTINGS, max_examples=10)
 @given(st.lists(any_word, min_size=1, max_size=3))
 @example(["norm=3"])
 @example(["experiment=null", "head_norm=null"])
