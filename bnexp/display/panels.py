@@ -111,11 +111,12 @@ def histograms(view: RunView, ascii_only: bool) -> Table:
     columns = {"": "left", " ": "left", "from": "right", "  ": "left", "to": "left"}
     table = _table(columns | dict.fromkeys(("15 %", "50 %", "85 %"), "right"), gap=1)
     for layer in view.layers:
+        name = _name(layer)
         for place in ("in", "out"):
             over_time = view.activations.get(f"activation/{layer}/{place}")
             if over_time:
-                name = _name(layer) if place == "in" else ""
                 table.add_row(name, place, *_drawn(over_time[-1][1], ascii_only))
+                name = ""
     return table
 
 

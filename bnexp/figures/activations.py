@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,14 +13,15 @@ from matplotlib.ticker import MaxNLocator
 from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
 from bnexp.figures.shown import Drawing, Shown, those_with
-from bnexp.figures.style import WIDTH_IN, new_figure
+from bnexp.figures.style import new_figure
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 from bnexp.runs.layers import choose, layers, short
 
 PREFIX = "activation/"
 NEEDS = "activation histograms: telemetry=default or full"
-PLACES = {"in": "before the norm", "out": "after the norm"}
+PLACES = {"in": "before", "out": "after"}
+LETTERS = 90  # of all columns together
 MOST_RUNS = 4
 MOST_LAYERS = 6
 RIDGES = 10
@@ -42,20 +44,22 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
         raise ConfigError(f"activations shows at most {MOST_RUNS} runs side by side, got {len(runs)}")
     chosen = choose([layers(found[run.name], PREFIX) for run in runs], patterns, MOST_LAYERS)
     columns = [(place, run) for place in PLACES for run in runs]
-    figure = new_figure(0.6 + 1.3 * len(chosen.names), max(WIDTH_IN, 1.3 * len(columns)))
+    figure = new_figure(0.6 + 1.3 * len(chosen.names))
     grid = figure.subplots(len(chosen.names), len(columns), sharey=True, squeeze=False)
     height = OVERLAP * _distance([steps for run in runs for steps in found[run.name].values()])
     for row, layer in zip(grid, chosen.names, strict=True):
         for axes, (place, run) in zip(row, columns, strict=True):
             tag = f"{PREFIX}{layer}/{place}"
             axes.set_xlim(*_range([found[other.name] for other in runs], tag))
-            axes.xaxis.set_major_locator(MaxNLocator(3, prune="both"))
+            axes.xaxis.set_major_locator(MaxNLocator(3 if len(columns) <= 4 else 2, steps=[1, 2, 5, 10]))
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             _draw_ridges(axes, found[run.name].get(tag, []), run.look.color, height)
         row[0].set_ylabel(f"{short(layer)}\nstep")
     for axes, (place, run) in zip(grid[0], columns, strict=True):
-        axes.set_title(f"{run.name}\n{PLACES[place]}", color=run.look.color)
-    figure.supxlabel("value (density of each step, scaled to one height)")
+        name = textwrap.fill(run.name, LETTERS // len(columns))
+        axes.set_title(f"{name}\n{PLACES[place]}", color=run.look.color)
+    figure.supxlabel("value before and after the norm (densities, all scaled to one height)")
     figure.align_ylabels()
     return Drawing(figure, notes + chosen.notes)
 

@@ -58,13 +58,16 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
 def magnitudes(found: Distribution) -> tuple[Array, Array]:
     """Return rising edges of |g| and the share of values per decade between them.
 
-    The edges are the positive ones, and the mirrored negative ones where these are more; the bucket around
-    zero has no decade and is left out. The last bucket ends at the greatest |g|; where that is close to its
-    other edge, it is joined to the one before.
+    The edges are the positive ones, or the mirrored negative ones where these are more. The bucket around
+    zero has no decade and is left out; nothing is left where all are zero. The last bucket ends at the
+    greatest |g|, and is joined to the one before where that is close to its other edge.
     """
     negative, positive = -found.edges[found.edges < 0], found.edges[found.edges > 0]
     inner, last = max(negative, positive, key=len), np.abs(found.edges).max()
-    edges = np.unique(np.append(inner[inner < last / NARROWEST], last))
+    if last == 0:
+        return np.zeros(0), np.zeros(0)
+    inner = inner[inner < last / NARROWEST]
+    edges = np.unique(np.append(inner if inner.size else last / NARROWEST, last))
     within = found.up_to(edges) - found.below(-edges)
     return edges, np.diff(within) / np.diff(np.log10(edges))
 

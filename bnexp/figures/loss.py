@@ -35,8 +35,9 @@ class Group:
 def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     """Draw training (thin as logged, thick smoothed) and validation, a colour for each configuration.
 
-    Several seeds of a configuration become their mean and a band of one standard deviation (n - 1) to both
-    sides, over the steps that all of them logged. A cross ends the curve of a run that diverged.
+    Several seeds of a configuration, each smoothed, become their mean and a band of one standard deviation
+    (n - 1) to both sides, over the steps that all of them logged. A cross ends the curve of a run that
+    diverged.
 
     Raises:
         ConfigError: no run logged any.
@@ -93,45 +94,37 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 
 def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
-    curves = {split: _of_split(group, f"{quantity}/{split}") for split in ("train", "val")}
-    for split, members in curves.items():
-        if not members:
-            continue
-        mean, spread = average(members)
-        if not len(mean):
-            continue
-        if split == "train":
-            _draw_train(axes, group.look, mean, marked=not curves["val"])
-        else:
-            _draw_validation(axes, group.look, mean)
-        if len(members) > 1:
-            low, high = mean.values - spread, mean.values + spread
-            axes.fill_between(mean.steps, low, high, color=group.look.color, alpha=0.2, lw=0)
+    raw, validation = (_of_split(group, f"{quantity}/{split}") for split in ("train", "val"))
+    training = [_smooth(series) for series in raw]
+    color, marker = group.look.color, group.look.marker
+    if len(raw) == 1 and training[0] is not raw[0]:
+        axes.plot(raw[0].steps, raw[0].values, color=color, lw=0.5, alpha=0.35)
+    if line := _draw_mean(axes, training, color):
+        line.set(marker="" if validation else marker)
+    if line := _draw_mean(axes, validation, color):
+        line.set(ls="--", marker=marker, mfc="white")
 
 
 def _of_split(group: Group, tag: str) -> list[Series]:
     return [run.metrics[tag] for run in group.members if tag in run.metrics]
 
 
-def _draw_train(axes: Axes, look: Look, series: Series, marked: bool) -> None:
+def _smooth(series: Series) -> Series:
     width = 2 * (len(series) // (2 * SMOOTHING_PARTS)) + 1
-    if width > 1:
-        axes.plot(series.steps, series.values, color=look.color, lw=0.5, alpha=0.35)
-    line = axes.plot(series.steps, smoothed(series.values, width), color=look.color)[0]
-    if marked:
-        line.set(marker=look.marker, markevery=_sparse(series))
+    return series if width == 1 else Series(series.steps, smoothed(series.values, width))
 
 
-def _draw_validation(axes: Axes, look: Look, series: Series) -> None:
-    axes.plot(
-        series.steps,
-        series.values,
-        color=look.color,
-        ls="--",
-        marker=look.marker,
-        mfc="white",
-        markevery=_sparse(series),
-    )
+def _draw_mean(axes: Axes, members: Sequence[Series], color: str) -> Line2D | None:
+    """Draw the mean of the seeds and their band; None where they share no step."""
+    if not members:
+        return None
+    mean, spread = average(members)
+    if not len(mean):
+        return None
+    if len(members) > 1:
+        low, high = mean.values - spread, mean.values + spread
+        axes.fill_between(mean.steps, low, high, color=color, alpha=0.2, lw=0)
+    return axes.plot(mean.steps, mean.values, color=color, markevery=max(1, len(mean) // 8))[0]
 
 
 def _scale_loss(axes: Axes) -> None:
@@ -160,10 +153,6 @@ def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:
             value = np.clip(series.values[finite[-1]], *axes.get_ylim())
             cross = axes.plot(series.steps[finite[-1]], value, color=group.look.color, marker="X")[0]
             cross.set(ms=7, mec="white", ls="", clip_on=False, zorder=5)
-
-
-def _sparse(series: Series) -> int:
-    return max(1, len(series) // 8)
 
 
 def _handle(group: Group) -> Line2D:

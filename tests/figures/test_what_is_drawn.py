@@ -5,7 +5,16 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
-from synthetic_runs import LAYERS, LIMITS, SMALL_LIMITS, config, distribution_of, telling_rows, write_run
+from synthetic_runs import (
+    LAYERS,
+    LIMITS,
+    SMALL_LIMITS,
+    config,
+    distribution_of,
+    histogram,
+    telling_rows,
+    write_run,
+)
 
 from bnexp.errors import ConfigError
 from bnexp.figures import activations, gradients, loss, percentiles, running_stats
@@ -104,10 +113,10 @@ def test_ridges_of_a_layer_share_their_axis_across_runs_and_steps_across_all(run
         assert row[0].get_xlim() == row[1].get_xlim() and row[2].get_xlim() == row[3].get_xlim()
         assert {axes.get_ylim() for axes in row} == {grid[0, 0].get_ylim()}
     assert [axes.get_title() for axes in grid[0]] == [
-        "custom, lr 0.05\nbefore the norm",
-        "no norm, lr 9.0\nbefore the norm",
-        "custom, lr 0.05\nafter the norm",
-        "no norm, lr 9.0\nafter the norm",
+        "custom, lr 0.05\nbefore",
+        "no norm, lr 9.0\nbefore",
+        "custom, lr 0.05\nafter",
+        "no norm, lr 9.0\nafter",
     ]
     assert [row[0].get_ylabel() for row in grid] == [f"{layer}\nstep" for layer in LAYERS]
 
@@ -161,6 +170,19 @@ def test_magnitudes_are_shares_per_decade():
     inside = [np.mean((abs(values) > low) & (abs(values) <= high)) for low, high in itertools.pairwise(edges)]
     np.testing.assert_allclose(density * np.diff(np.log10(edges)), inside, rtol=0, atol=2e-3)
     assert edges[-1] == abs(values).max()
+
+
+def test_gradients_that_are_all_equal_or_zero_are_drawn(tmp_path):
+    rows = telling_rows("custom", steps=10)
+    rows[0].histograms |= {
+        "gradient/conv1.linear.weight": histogram([0.0] * 20, SMALL_LIMITS),
+        "gradient/dense1.linear.weight": histogram([-0.5] * 20, SMALL_LIMITS),
+    }
+    run = write_run(tmp_path / "equal", rows, config=config())
+    left = drawn(gradients, {"equal": run}, ["equal"]).figure.axes[::2]
+    assert len(left[0].lines[0].get_xdata()) == 0
+    edges, density = left[1].lines[0].get_data()
+    assert edges[-1] == 0.5 and density[0] * np.log10(edges[1] / edges[0]) == pytest.approx(1, rel=1e-12)
 
 
 def test_scaled_densities_do_not_change_with_the_unit():
