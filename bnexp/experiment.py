@@ -25,6 +25,7 @@ from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
 from bnexp.recording import Recording
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label
+from bnexp.telemetry.hparams import end_session
 
 log = logging.getLogger("bnexp")
 
@@ -95,6 +96,7 @@ def run(
             outcome.metrics |= metrics
             outcome.details |= details
             directory.write_result(result.content(config, experiment.parts, outcome))
+            end_session(directory.path, status)
             log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 
@@ -128,8 +130,8 @@ def _train(
         if status != "interrupted":
             metrics = result.final_metrics(motion, parts, status)
             motion.write(Measurement(result.test_scalars(metrics)))
-            recording.close_pages(parts, experiment.state.step)
-    recording.end(status)
+            if metrics["accuracy/test"] is not None:
+                recording.close_pages(parts, experiment.state.step)
     return status, divergence, metrics
 
 

@@ -6,9 +6,8 @@ from bnexp.assembly import Parts
 from bnexp.composition.compose import as_yaml
 from bnexp.config import Telemetry, TrainConfig
 from bnexp.engine.evaluate import predict
-from bnexp.protocols import Status
 from bnexp.runs.directory import RunDirectory
-from bnexp.telemetry.hparams import end_session, knobs, session_start
+from bnexp.telemetry.hparams import knobs, session_start
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.layout import layout
 from bnexp.telemetry.pages import config_page, confusion, confusion_image, input_images
@@ -24,7 +23,6 @@ class Recording:
     """
 
     def __init__(self, directory: RunDirectory, config: TrainConfig, resume_step: int | None) -> None:
-        self._directory = directory
         self._config = config
         metrics = MetricsFile(directory.metrics_file, resume_step)
         self._board = TensorBoardWriter(directory.path, resume_step)
@@ -52,10 +50,6 @@ class Recording:
             classes = parts.splits.classes
             counts = confusion(labels.cpu(), predictions.cpu(), len(classes))
             self._board.add(confusion_image(counts, classes), step)
-
-    def end(self, status: Status) -> None:
-        """Say in TensorBoard how the run ended; the files are closed by then."""
-        end_session(self._directory.path, status)
 
 
 def on(telemetry: Telemetry) -> bool:
