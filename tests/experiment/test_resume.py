@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from whole_runs import STEPS_PER_EPOCH, Ran, Silent, Train, age, assert_same_run, ready, resume
+from whole_runs import STEPS_PER_EPOCH, Ran, Silent, Train, age, assert_same_run, fail_at, ready, resume
 
 from bnexp import cli, experiment
 from bnexp.models.lenet import LeNet
-from bnexp.runs.directory import RunDirectory
 
 # With these words the validation loss soon rises again.
-IMPATIENT = ("norm=none", "model=mlp", "model.hidden=[20]", "optimizer.lr=3", "epochs=9")
+IMPATIENT = ("norm=none", "model=mlp", "model.hidden=[20]", "optimizer.lr=1", "schedule=constant", "epochs=9")
 STOPS = [
     ((), 8),
     ((), 1),
@@ -33,8 +32,8 @@ STOPS = [
     (("channels_last=true", "model=resnet", "model.depth=8", "model.width=4"), 8),
     (("data.val_fraction=0",), 8),
     (("steps=8", "telemetry=default"), 7),
-    ((*IMPATIENT, "early_stopping.patience=2"), 8),
-    ((*IMPATIENT, "early_stopping.patience=2"), 2 * STEPS_PER_EPOCH),
+    ((*IMPATIENT, "early_stopping.patience=2"), 5 * STEPS_PER_EPOCH + 2),
+    ((*IMPATIENT, "early_stopping.patience=2"), 5 * STEPS_PER_EPOCH),
 ]
 
 
@@ -56,7 +55,7 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
 def test_the_impatient_words_do_stop_early(train: Train) -> None:
     ran = train(*IMPATIENT, "early_stopping.patience=2")
     assert ran.result["status"] == "stopped_early"
-    assert ran.result["best_step"] < ran.result["step"] < 9 * STEPS_PER_EPOCH
+    assert 0 < ran.result["best_step"] < ran.result["step"] < 9 * STEPS_PER_EPOCH
 
 
 def test_a_run_may_be_stopped_again_and_again(train: Train) -> None:
@@ -66,12 +65,16 @@ def test_a_run_may_be_stopped_again_and_again(train: Train) -> None:
     assert_same_run(resume(stopped), train())
 
 
+@pytest.mark.parametrize(
+    ("words", "saved"), [((), 12), (("checkpoint.every=2",), 12), (("checkpoint.every=3",), 0)]
+)
 def test_a_failed_run_goes_on_from_its_last_checkpoint(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], saved: int
 ) -> None:
-    failed = fail_at(8, train, tmp_path, monkeypatch)
-    assert failed.last["state"]["step"] == STEPS_PER_EPOCH
-    assert_same_run(resume(failed), train())
+    """It breaks in the third epoch."""
+    failed = fail_at(14, train, tmp_path, monkeypatch, *words)
+    assert failed.last["state"]["step"] == saved
+    assert_same_run(resume(failed), train(*words))
 
 
 def test_a_run_that_failed_after_its_last_epoch_does_not_outlive_its_patience(
@@ -171,24 +174,6 @@ class Unreadable:
 
     def __iter__(self) -> Iterator[None]:
         raise RuntimeError("no test images")
-
-
-def fail_at(step: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ran:
-    """Return a run, the first in this folder, whose network broke in training pass number `step`."""
-    compute, passes = LeNet.forward, 0
-
-    def forward(model: LeNet, images: torch.Tensor) -> torch.Tensor:
-        nonlocal passes
-        passes += model.training
-        if passes > step:
-            raise ZeroDivisionError("in the middle")
-        return compute(model, images)
-
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(LeNet, "forward", forward)
-        train()
-    (path,) = tmp_path.glob("runs/*/*")
-    return Ran(RunDirectory(path))
 
 
 def board(ran: Ran) -> dict[str, list[tuple[int, float]]]:

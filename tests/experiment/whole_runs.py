@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from bnexp import experiment
 from bnexp.composition.compose import Composition, compose, restore
 from bnexp.experiment import Experiment
+from bnexp.models.lenet import LeNet
 from bnexp.protocols import Outcome
 from bnexp.runs.directory import RunDirectory
 
@@ -111,7 +113,7 @@ def _composed(words: tuple[str, ...]) -> Composition:
     given = [word.partition("=")[0] for word in words]
     small = [word for word in SMALL if word.partition("=")[0] not in given]
     if "steps" in given:
-        small.remove("epochs=3")
+        small = [word for word in small if not word.startswith("epochs=")]
     return compose([*small, *words])
 
 
@@ -122,6 +124,24 @@ def resume(ran: Ran, *, stop_after: int | None = None) -> Ran:
     with experiment.prepared(Composition(config, [], [])) as prepared:
         ran.outcome = experiment.run(prepared, ran.directory, Silent(stop_after), resumed=True)
     return ran
+
+
+def fail_at(step: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> Ran:
+    """Return a run, the first in this folder, whose network broke in training pass number `step`."""
+    compute, passes = LeNet.forward, 0
+
+    def forward(model: LeNet, images: torch.Tensor) -> torch.Tensor:
+        nonlocal passes
+        passes += model.training
+        if passes > step:
+            raise ZeroDivisionError("in the middle")
+        return compute(model, images)
+
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(LeNet, "forward", forward)
+        train(*words)
+    (path,) = tmp_path.glob("runs/*/*")
+    return Ran(RunDirectory(path))
 
 
 def age(path: Path) -> None:

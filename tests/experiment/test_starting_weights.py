@@ -1,0 +1,115 @@
+"""weights=RUN or FILE: a run starts where another ended."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from whole_runs import Ran, Train, assert_same, load, ready
+
+from bnexp import cli
+from bnexp.errors import CheckpointError
+from bnexp.experiment import Experiment
+
+SOURCE = ("model=mlp", "model.hidden=[20]", "epochs=2")
+
+
+@pytest.fixture
+def source(train: Train) -> Ran:
+    return train(*SOURCE)
+
+
+def test_a_run_starts_from_another_runs_best_weights(train: Train, source: Ran) -> None:
+    for reference in ("last", str(source.path), source.path.name, str(source.directory.best_file)):
+        started = train(*SOURCE[:2], f"weights={reference}", "steps=1")
+        assert started.rows[0]["loss/val"] == source.result["loss/val"]
+        assert started.rows[0]["accuracy/val"] == source.result["accuracy/val"]
+
+
+def test_a_bare_state_dict_serves_as_well(train: Train, tmp_path: Path, source: Ran) -> None:
+    torch.save(source.last["model"], tmp_path / "weights.pt")
+    with ready(tmp_path, *SOURCE, f"weights={tmp_path}/weights.pt") as prepared:
+        assert_same(prepared.parts.learner.model.state_dict(), source.last["model"])
+
+
+def test_weights_survive_channels_last_and_the_optimizer_moves_them(train: Train, source: Ran) -> None:
+    words = (*SOURCE, f"weights={source.path}", "optimizer.momentum=0")
+    still, moved = train(*words, "optimizer.lr=0"), train(*words, "channels_last=true")
+    weights = [name for name in source.best["model"] if name.endswith("weight")]
+    for name in weights:
+        assert torch.equal(still.last["model"][name], source.best["model"][name])
+        assert not torch.equal(moved.last["model"][name], source.best["model"][name])
+
+
+def test_the_classifier_is_left_out_where_the_classes_differ(tmp_path: Path, source: Ran) -> None:
+    state = dict(source.best["model"])
+    state["classifier.weight"], state["classifier.bias"] = torch.zeros(7, 20), torch.zeros(7)
+    torch.save(state, tmp_path / "seven.pt")
+    with ready(tmp_path, *SOURCE) as fresh:
+        initial = {name: value.clone() for name, value in fresh.parts.learner.model.state_dict().items()}
+    with ready(tmp_path, *SOURCE, f"weights={tmp_path}/seven.pt") as prepared:
+        loaded = prepared.parts.learner.model.state_dict()
+        (note,) = [note for note in prepared.notes if "weights" in note]
+    assert "another number of classes" in note
+    for name, value in loaded.items():
+        assert torch.equal(value, initial[name] if name.startswith("classifier.") else state[name]), name
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (("norm.affine=false",), "has, and this network has not, dense1.norm"),
+        (("model.hidden=[20,20]",), "lacks dense2"),
+        (("model.hidden=[21]",), "shapes otherwise dense1"),
+        (("model=lenet",), "lacks conv1"),
+    ],
+)
+def test_weights_of_another_network_are_refused_in_one_line(
+    tmp_path: Path,
+    source: Ran,
+    words: tuple[str, ...],
+    part: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {
+        word.partition("=")[0]: word for word in (*SOURCE[: 1 if words == ("model=lenet",) else 2], *words)
+    }
+    before = set(tmp_path.glob("runs/*/*"))
+    words = ("threads=1", f"runs_dir={tmp_path}/runs", *given.values(), f"weights={source.path}")
+    assert cli.run(["train", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert part in line
+    assert set(tmp_path.glob("runs/*/*")) == before
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello world\n", b"a: 1\nb: 2\n", b'{"a": 1}', b"\x80\x02}q\x00.", b"PK\x03\x04"]
+)
+def test_a_file_that_holds_no_weights_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "notes.txt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"notes\.txt must be a whole file of tensors") as caught:
+        built(tmp_path, f"weights={tmp_path}/notes.txt")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_checkpoint_cut_short_is_refused(tmp_path: Path, source: Ran) -> None:
+    whole = source.directory.best_file.read_bytes()
+    for size in (1, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.pt").write_bytes(whole[:size])
+        with pytest.raises(CheckpointError, match="cut short"):
+            built(tmp_path, f"weights={tmp_path}/cut.pt")
+
+
+def test_a_run_without_weights_is_refused(tmp_path: Path, source: Ran) -> None:
+    source.directory.best_file.unlink()
+    assert load(source.directory.last_file)["model"]
+    shutil.copytree(source.path, tmp_path / "empty", ignore=shutil.ignore_patterns("*.pt"))
+    with pytest.raises(CheckpointError, match=r"holds neither best\.pt nor last\.pt"):
+        built(tmp_path, f"weights={tmp_path}/empty")
+
+
+def built(tmp_path: Path, *words: str) -> Experiment:
+    with ready(tmp_path, *words) as prepared:
+        return prepared
