@@ -65,19 +65,18 @@ def _norm_table(experiment: Experiment) -> Table:
 
 def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) -> None:
     """Print the final measurements, where everything is, and how to look at it."""
-    table = Table(
-        title=f"{_ending(outcome)}", title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
-    table.add_column("")
-    for header in ("loss", "accuracy", "loss, last weights", "accuracy, last weights"):
-        table.add_column(header, justify="right")
+    console.print(f"\n[bold]{escape(_ending(outcome))}[/]", soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("", "loss", "accuracy", "loss, last weights", "accuracy, last weights"):
+        table.add_column(header, justify="right" if header else "left")
     for name, best, last in ROWS:
         cells = [
             _cell(outcome, f"{metric}/{which}") for which in (best, last) for metric in ("loss", "accuracy")
         ]
         if any(cells):
             table.add_row(name, *cells)
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     rate = outcome.examples / outcome.seconds if outcome.seconds else 0.0
     console.print(f"{outcome.seconds:.1f} s of training, {rate:,.0f} examples/s")
     path = shlex.quote(str(directory.path))
