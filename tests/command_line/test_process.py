@@ -1,0 +1,99 @@
+"""The installed command in processes of its own: any folder, quick help, the argparse of Python 3.14."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+QUICK = ("threads=1", "steps=2", "data.train_size=100")
+COMMAND = str(Path(sys.executable).with_name("bnexp"))
+HEAVY = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "hydra",
+    "omegaconf",
+    "rich",
+    "matplotlib",
+    "tensorboard",
+    "tqdm",
+    "yaml",
+)
+
+# Python 3.14 looks into the help of every argument as soon as it is added.
+ARGPARSE_OF_314 = """
+import argparse
+plain = argparse._ActionsContainer.add_argument
+def add_argument(self, *names, **options):
+    action = plain(self, *names, **options)
+    "%" in (action.help or "")
+    return action
+argparse._ActionsContainer.add_argument = add_argument
+"""
+
+
+def process(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_works_from_any_folder_and_writes_only_there(tmp_path: Path) -> None:
+    folder = tmp_path / "somewhere else, é"
+    folder.mkdir()
+    done = process(COMMAND, "train", *QUICK, folder=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in folder.iterdir()] == ["runs"]
+    (run,) = (folder / "runs" / "default").iterdir()
+    assert done.stdout.splitlines()[-1] == f"look at it: tensorboard --logdir runs/default/{run.name}"
+
+
+def test_a_mistake_is_one_line_and_code_two_in_a_process_of_its_own(tmp_path: Path) -> None:
+    done = process(COMMAND, "train", "norm=nope", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("bnexp: norm=nope: must be one of")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from bnexp.cli import run
+assert run(["--help"]) == 0
+print(sorted(set({HEAVY!r}) & set(sys.modules)))
+"""
+    done = process(sys.executable, "-c", code, folder=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_help_answers_at_once(tmp_path: Path) -> None:
+    def seconds(*command: str) -> float:
+        taken = []
+        for _ in range(5):
+            start = time.perf_counter()
+            assert process(*command, folder=tmp_path).returncode == 0
+            taken.append(time.perf_counter() - start)
+        return statistics.median(taken)
+
+    python = seconds(sys.executable, "-c", "pass")  # on a busy machine slow too
+    assert seconds(COMMAND, "--help") < 0.3 + 4 * python
+
+
+def test_bnexp_works_where_hydras_own_parser_crashes(tmp_path: Path) -> None:
+    code = f"""
+{ARGPARSE_OF_314}
+from hydra._internal.utils import get_args_parser
+try:
+    get_args_parser()
+except TypeError as error:
+    print("hydra:", error)
+from bnexp.cli import run
+print("codes:", [run(["train", *{QUICK!r}, *words]) for words in ([], ["--cfg", "job"], ["-m", "seed=0,1"])])
+"""
+    done = process(sys.executable, "-c", code, folder=tmp_path)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("hydra: argument of type 'LazyCompletionHelp'")
+    assert lines[-1] == "codes: [0, 0, 0]", done.stderr
+    assert len(list((tmp_path / "runs" / "default").iterdir())) == 3
