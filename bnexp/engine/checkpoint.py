@@ -13,6 +13,7 @@ import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 
@@ -66,17 +67,25 @@ def write(path: Path, content: dict[str, Any]) -> None:
 def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Load what `write` saved; a file that is missing, cut short or foreign raises CheckpointError."""
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        with path.open("rb") as file:
+            # Other files would go to torch's reader of its format of before 2020, which trips over text.
+            known = is_zipfile(file)
+            file.seek(0)
+            content = torch.load(file, map_location=device, weights_only=True) if known else None
     except FileNotFoundError:
         raise CheckpointError(f"{path} does not exist") from None
     except (PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
     except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
         # Not torch's own words: they advise to load without `weights_only`, which runs code from the file.
-        raise CheckpointError(
-            f"{path} must be a whole file of tensors and plain values, as torch.save writes a state_dict; "
-            "it is cut short, damaged or something else"
-        ) from error
+        raise CheckpointError(_foreign(path)) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} must hold a dict of tensors, got {type(content).__name__}")
+        raise CheckpointError(_foreign(path))
     return content
+
+
+def _foreign(path: Path) -> str:
+    return (
+        f"{path} must be a whole file of tensors and plain values, as torch.save writes a state_dict; it is "
+        "cut short, damaged or something else"
+    )
