@@ -44,7 +44,8 @@ class RunningStatistics:
     def __init__(self, layers: Mapping[str, nn.Module], channels: Sequence[int]) -> None:
         self._layers = {name: layer for name, layer in layers.items() if _tracks(layer)}
         self._sizes = [len(layer.get_buffer("running_mean")) for layer in self._layers.values()]
-        self._starts = [sum(self._sizes[:index]) for index in range(len(self._sizes))]
+        self._widths = np.array(self._sizes)
+        self._starts = np.cumsum([0, *self._sizes])[:-1]
         self.histogram_tags = [f"{buffer}/{name}" for buffer in GRIDS for name in self._layers]
         chosen = [
             (f"{name}/channel_{channel}", start + channel)
@@ -52,7 +53,7 @@ class RunningStatistics:
             for channel in channels
             if channel < size
         ]
-        self._chosen = [place for _, place in chosen]
+        self._chosen = np.array([place for _, place in chosen], dtype=np.int64)
         self._tags = [f"{tag}/{how}" for how in ("mean", "min", "max") for tag in self.histogram_tags]
         self._tags += [f"{buffer}/{channel}" for buffer in GRIDS for channel, _ in chosen]
         self._gap_tags = [f"running_gap/{name}/{gap}" for gap in ("mean", "var") for name in self._layers]
@@ -99,11 +100,13 @@ class RunningStatistics:
         """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
         before, starts = numbers[:2], self._starts
         gaps, compared = _gaps(numbers, _log_unbiasing(values_per_channel, tuple(self._sizes)))
-        means = np.add.reduceat(before, starts, axis=1) / self._sizes
+        sums = np.add.reduceat(np.concatenate([before, gaps, compared]), starts, axis=1)
         lows, highs = np.minimum.reduceat(before, starts, axis=1), np.maximum.reduceat(before, starts, axis=1)
-        values = np.concatenate([means, lows, highs, before[:, self._chosen]], axis=None)
+        values = np.concatenate(
+            [sums[:2] / self._widths, lows, highs, before.take(self._chosen, 1)], axis=None
+        )
         found = dict(zip(self._tags, values.tolist(), strict=True))
-        totals, channels = np.add.reduceat(np.stack([gaps, compared]), starts, axis=2).reshape(2, -1).tolist()
+        totals, channels = sums[2:].reshape(2, -1).tolist()
         for tag, total, number in zip(self._gap_tags, totals, channels, strict=True):
             if number:
                 found[tag] = total / number
@@ -113,12 +116,14 @@ class RunningStatistics:
 def _gaps(numbers: Floats, log_unbiasing: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Return both gaps of each channel, 0 where it is left out, and whether it is not: each (2, channels)."""
     running_mean, running_var, mean, batch_var = numbers
-    varies = ~(np.sqrt(batch_var) <= ROUNDING * np.abs(mean))
+    deviation = np.sqrt(batch_var)
+    varies = ~(deviation <= ROUNDING * np.abs(mean))
     compared = np.array([varies, varies & (running_var != 0)])
+    gaps = np.empty(compared.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = (running_mean - mean) / np.sqrt(batch_var)
-        stretch = np.log(running_var / batch_var) - log_unbiasing
-    return np.where(compared, np.abs([shift, stretch]), 0.0), compared
+        np.divide(running_mean - mean, deviation, out=gaps[0])
+        np.subtract(np.log(running_var / batch_var), log_unbiasing, out=gaps[1])
+    return np.where(compared, np.abs(gaps), 0.0), compared
 
 
 @lru_cache

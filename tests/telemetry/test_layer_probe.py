@@ -46,10 +46,12 @@ def recording(model, intervals=None):
     return LayerProbe(norm_layers(model), [recorder], intervals or Intervals(1, 1)), recorder
 
 
-def hooks(model):
-    return sum(
+def traces(model):
+    """Count what hangs on the modules: hooks, and anything else put there besides their parts."""
+    hooks = sum(
         len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()
     )
+    return hooks + sum("forward" in vars(m) for m in model.modules())
 
 
 class Spoiling(nn.Module):
@@ -136,29 +138,41 @@ def test_passes_outside_the_step_are_not_shown():
     seen = recorder.inputs["conv1.norm"]
     model(watched.images(seed=5).inputs)
     assert recorder.inputs["conv1.norm"] is seen
-    assert hooks(model) == 0
+    assert traces(model) == 0
 
 
 @pytest.mark.parametrize("where", ["forward", "backward"])
-def test_no_hook_is_left_when_the_step_dies(where):
+def test_nothing_is_left_when_the_step_dies(where):
     model = watched.network()
     probe, _ = recording(model)
     with pytest.raises(RuntimeError, match="dead"):
         with probe.watching(model, watched.images(), 0):
-            assert hooks(model) == 8
+            assert traces(model) == 4
             if where == "backward":
                 model(watched.images().inputs)
             raise RuntimeError("dead")
-    assert hooks(model) == 0
+    assert traces(model) == 0
 
 
-def test_no_hook_is_left_when_registering_dies(monkeypatch):
+def test_nothing_is_left_when_setting_up_dies():
     model = watched.network()
-    probe, _ = recording(model)
-    monkeypatch.setattr(model.dense2.norm, "register_forward_hook", None)
+    probe = LayerProbe(norm_layers(model) | {"zz": None}, [Recorder()], Intervals(1, 1))
     with pytest.raises(TypeError), probe.watching(model, watched.images(), 0):
         pass
-    assert hooks(model) == 0
+    assert traces(model) == 0
+
+
+def test_hooks_and_a_forward_that_were_there_before_stay_and_work():
+    model, batch = watched.network(), watched.images()
+    called = []
+    model.conv1.norm.register_forward_pre_hook(lambda *_: called.append("hook"))
+    theirs = model.conv2.norm.forward
+    model.conv2.norm.forward = lambda x: called.append("forward") or theirs(x)
+    probe, recorder = recording(model)
+    watched.look([probe], model, batch)
+    model(batch.inputs)
+    assert called == ["hook", "forward"] * 2
+    assert len(recorder.inputs) == 4 and traces(model) == 2
 
 
 def test_the_step_after_one_that_died_is_shown_in_full():
@@ -241,7 +255,7 @@ def test_looking_leaves_weights_buffers_and_random_streams_bitwise_equal():
     watched_state, bare_state = train(model, probe), train(noisy(), None)
     assert recorder.inputs
     assert all(torch.equal(a, b) for a, b in zip(watched_state, bare_state, strict=True))
-    assert model.training and hooks(model) == 0
+    assert model.training and traces(model) == 0
 
 
 @pytest.mark.slow
@@ -262,7 +276,7 @@ def test_a_compiled_network_is_shown_and_trained_as_if_nobody_looked():
     probe, recorder = recording(model)
     watched_state = train(model, probe)
     assert all(torch.equal(a, b) for a, b in zip(watched_state, bare_state, strict=True))
-    assert hooks(model) == 0
+    assert traces(model) == 0
 
     eager = noisy()
     probe, eager_recorder = recording(eager)
@@ -286,7 +300,7 @@ def compiled_and_looked_at(autocast):
 def test_a_compiled_network_is_shown_by_a_copy_before_its_pass():
     model, inputs, recorder = compiled_and_looked_at(nullcontext)
     assert torch.equal(recorder.inputs["norm"], model.linear(inputs))
-    assert hooks(model) == 0
+    assert traces(model) == 0
 
 
 def test_the_copy_moves_no_buffer_and_no_random_stream():
