@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import json
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
+from bnexp import config as schema
 from bnexp import preflight
+from bnexp.attempts import Attempts
 from bnexp.config import SplitKnobs, TrainConfig
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
+from bnexp.data.download import no_downloads
 from bnexp.data.splits import Splits, split
 from bnexp.engine.device import choose
 from bnexp.engine.learner import Learner
@@ -60,52 +64,41 @@ class Parts:
         return epochs * self.batches.num_examples + sum(self.batches.examples(step) for step in range(steps))
 
 
-def build(config: TrainConfig, known_problems: Sequence[str] = ()) -> Parts:
+def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Collection[str] = ()) -> Parts:
     """Build every part of the run that `config` describes.
 
     Args:
-        known_problems: what is already known to be wrong; the parts are then tried and nothing is returned.
+        known_problems: what is already known to be wrong; the parts are then tried, without downloading data
+            for that, and nothing is returned.
+        broken: the groups whose node cannot be built.
     Raises:
         ConfigError, DataError, CheckpointError: a part cannot be built; several mistakes are told together.
     """
-    problems = list(known_problems)
-    attempt = partial(_collecting, problems)
-    device = torch.device("cpu")
-    with attempt():
-        device = choose(config.device)
-    dataset, knobs = _dataset(config)
-    model: nn.Module = nn.Linear(1, 1)
-    with attempt():
-        _refuse_pointless_patience(config, knobs)
-        splits = split(
-            dataset, train_size=knobs.train_size, val_fraction=knobs.val_fraction, seed=config.seed
-        )
-    with attempt():
-        model = _network(config, dataset).to(device)
-    with attempt():
-        optimizer = make(config.optimizer)(model)
-        make_schedule = make(config.schedule)
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
-
-    pixels = Pixels(splits.train, device=device)
-    batches = _train_batches(config, splits.train, pixels, device, augment=knobs.augment)
-    total_steps = config.steps or (config.epochs or 0) * batches.steps_per_epoch
-    schedule = make_schedule(total_steps=total_steps)
-    sites = _checked_sites(model, dataset, batches)
-    notes = load_weights(model, config.weights, Path(config.runs_dir)) if config.weights else []
-    held = partial(
-        EvalBatches,
-        batch_size=config.eval_batch_size,
-        device=device,
-        pixels=pixels,
-        channels_last=config.channels_last,
-    )
+    attempt = Attempts(known_problems)
+    network_groups = {"norm", "head_norm", "model", "init"}
+    device = attempt(choose, config.device)
+    make_optimizer = None if "optimizer" in broken else make(config.optimizer)
+    make_schedule = None if "schedule" in broken else make(config.schedule)
+    attempt(_try_optimizer, make_optimizer)
+    with no_downloads() if attempt.failed else nullcontext():
+        dataset = None if "data" in broken else attempt(_dataset, config)
+    splits = attempt(_splits, config, dataset)
+    model = None if network_groups & {*broken} else attempt(_network, config, dataset, device)
+    sound = None if schema.problems(config) else True
+    batches = attempt(_train_batches, config, splits, device, sound)
+    total_steps = attempt(_total_steps, config, batches)
+    schedule = attempt(_schedule, make_schedule, total_steps)
+    sites = attempt(_checked_sites, model, dataset, batches)
+    notes = attempt(_start, model, config)
+    attempt.finish()
+    assert device and splits and model and batches and total_steps and schedule and make_optimizer
+    assert sites is not None and notes is not None
+    pixels, held = batches.pixels, partial(_held, config, device, batches.pixels)
     return Parts(
         device=device,
         splits=splits,
         pixels=pixels,
-        learner=_learner(config, model, optimizer, device),
+        learner=_learner(config, model, make_optimizer(model), device),
         schedule=schedule,
         total_steps=total_steps,
         batches=batches,
@@ -137,27 +130,35 @@ def make(node: dict[str, Any]) -> Callable[..., Any]:
     return bound
 
 
-@contextmanager
-def _collecting(problems: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        problems += error.problems
+def _try_optimizer(make_optimizer: Callable[..., Any]) -> None:
+    """Find mistakes in its knobs before a network is built."""
+    make_optimizer(nn.Linear(1, 1))
 
 
-def _dataset(config: TrainConfig) -> tuple[Dataset, SplitKnobs]:
+def _dataset(config: TrainConfig) -> Dataset:
+    return loaded(config.data["_target_"], json.dumps(_own(config.data)), config.data_dir)
+
+
+@lru_cache(maxsize=1)
+def loaded(target: str, knobs: str, data_dir: str) -> Dataset:
+    """Return a data set, kept for the next run of a sweep."""
+    dataset: Dataset = make(json.loads(knobs))(Path(data_dir))
+    return dataset
+
+
+def _own(node: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(SplitKnobs)}
-    own = {name: value for name, value in config.data.items() if name not in names}
-    dataset: Dataset = make(own)(Path(config.data_dir))
-    return dataset, SplitKnobs(**{name: config.data[name] for name in names})
+    return {name: value for name, value in node.items() if name not in names}
 
 
-def _refuse_pointless_patience(config: TrainConfig, knobs: SplitKnobs) -> None:
+def _splits(config: TrainConfig, dataset: Dataset) -> Splits:
+    knobs = SplitKnobs(**{field.name: config.data[field.name] for field in fields(SplitKnobs)})
     if config.early_stopping.patience is not None and knobs.val_fraction == 0:
         raise ConfigError("early_stopping.patience needs a validation split, got data.val_fraction=0")
+    return split(dataset, train_size=knobs.train_size, val_fraction=knobs.val_fraction, seed=config.seed)
 
 
-def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
+def _network(config: TrainConfig, dataset: Dataset, device: torch.device) -> nn.Module:
     units = Units(
         norm=bind(make(config.norm)),
         head_norm=bind(make(config.head_norm)),
@@ -167,19 +168,40 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
     network = make(config.model)
     model: nn.Module = network(image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units)
     initialize(model, make(config.init), config.seed)
-    return model
+    return model.to(device)
 
 
-def _train_batches(
-    config: TrainConfig, train: Split, pixels: Pixels, device: torch.device, *, augment: bool
-) -> TrainBatches:
+def _train_batches(config: TrainConfig, splits: Splits, device: torch.device, sound: bool) -> TrainBatches:
     return TrainBatches(
-        train,
+        splits.train,
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         drop_last=config.drop_last,
-        augment=augment,
+        augment=config.data["augment"],
         seed=config.seed,
+        device=device,
+        pixels=Pixels(splits.train, device=device),
+        channels_last=config.channels_last,
+    )
+
+
+def _total_steps(config: TrainConfig, batches: TrainBatches) -> int:
+    return config.steps or (config.epochs or 0) * batches.steps_per_epoch
+
+
+def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[int], float]:
+    schedule: Callable[[int], float] = make_schedule(total_steps=total_steps)
+    return schedule
+
+
+def _start(model: nn.Module, config: TrainConfig) -> list[str]:
+    return load_weights(model, config.weights, Path(config.runs_dir)) if config.weights is not None else []
+
+
+def _held(config: TrainConfig, device: torch.device, pixels: Pixels, held: Split) -> EvalBatches:
+    return EvalBatches(
+        held,
+        batch_size=config.eval_batch_size,
         device=device,
         pixels=pixels,
         channels_last=config.channels_last,

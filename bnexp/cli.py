@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from bnexp import __version__
-from bnexp.errors import BnexpError
+from bnexp.errors import BnexpError, ConfigError
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Controlled experiments on normalization layers in neural networks.",
     epilog="Start with: bnexp train norm=custom batch_size=8",
@@ -56,11 +57,16 @@ def train(
     show_help: Annotated[bool, typer.Option("-h", "--help")] = False,
 ) -> None:
     """Train one network and leave a run folder."""
+    if show_help:
+        from bnexp.display.help import train_help
+
+        train_help()
+        raise typer.Exit
     from bnexp.commands import train as command
 
-    if show_help:
-        command.print_help()
-    elif cfg is not None:
+    if cfg is not None and multirun:
+        raise ConfigError("--cfg shows one run: leave -m out and give each key one value")
+    if cfg is not None:
         command.print_config(cfg, words or [], plugin or [])
     elif multirun:
         raise typer.Exit(command.sweep(words or [], plugin or []))
@@ -137,6 +143,9 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2
         return complain([f"{error.format_message()} (see bnexp --help)"])
     return code if isinstance(code, int) else 0
 

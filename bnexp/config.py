@@ -7,9 +7,10 @@ optimizer, schedule, init) is described by a group's YAML and checked against it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+MOST_THREADS = 1024
 PLACEMENTS = ("pre", "post", "preact")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -68,7 +69,7 @@ class TrainConfig:
     steps: int | None
     batch_size: int
     accumulate: int
-    drop_last: bool | str
+    drop_last: bool | str = field(metadata={"must_be": "auto, true or false"})
     eval_batch_size: int
     momentum: float | None
     placement: str
@@ -77,7 +78,7 @@ class TrainConfig:
     precision: str
     compile: bool
     channels_last: bool
-    threads: int | str
+    threads: int | str = field(metadata={"must_be": "auto or a whole number"})
     deterministic: bool
     check_every: int
     early_stopping: EarlyStopping
@@ -107,6 +108,13 @@ def problems(config: TrainConfig) -> list[str]:
     found += _durations(config) + _choices(config)
     if config.momentum is not None and not 0 <= config.momentum <= 1:
         found.append(f"momentum is the weight of the new batch and must lie in [0, 1], got {config.momentum}")
+    if not 0 < config.telemetry.max_megabytes < float("inf"):
+        found.append(f"telemetry.max_megabytes must be above 0, got {config.telemetry.max_megabytes}")
+    found += [
+        f"{name} must not be empty: leave it out for the default"
+        for name in ("weights", "data_dir", "runs_dir", "output_dir")
+        if getattr(config, name) == ""
+    ]
     if config.seed < 0:
         found.append(f"seed must be at least 0, got {config.seed}")
     return found
@@ -144,8 +152,8 @@ def _choices(config: TrainConfig) -> list[str]:
         found.append(f"precision must be one of {', '.join(PRECISIONS)}, got {config.precision!r}")
     if isinstance(config.drop_last, str) and config.drop_last != "auto":
         found.append(f"drop_last must be auto, true or false, got {config.drop_last!r}")
-    if isinstance(config.threads, str) and config.threads != "auto":
-        found.append(f"threads must be auto or a number of at least 1, got {config.threads!r}")
+    if config.threads != "auto" and (isinstance(config.threads, str) or config.threads > MOST_THREADS):
+        found.append(f"threads must be auto or a number from 1 to {MOST_THREADS}, got {config.threads!r}")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", config.device):
         found.append(f"device must be auto, cpu, cuda, cuda:N or mps, got {config.device!r}")
     return found

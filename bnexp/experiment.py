@@ -51,7 +51,7 @@ def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Ex
     config = composition.config
     threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
     with environment(max(1, threads), config.deterministic):
-        parts = assembly.build(config, composition.problems)
+        parts = assembly.build(config, composition.problems, composition.broken)
         probes, notes = assembly.probes(config, parts)
         yield Experiment(config, parts, probes, composition.notes + parts.notes + notes, TrainState(threads))
 
@@ -95,8 +95,8 @@ def run(
             outcome = result.outcome(experiment.state, steps_per_epoch, status, divergence)
             outcome.metrics |= metrics
             outcome.details |= details
-            directory.write_result(result.content(config, experiment.parts, outcome))
             end_session(directory.path, status)
+            directory.write_result(result.content(config, experiment.parts, outcome))
             log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 

@@ -160,14 +160,9 @@ def repeated_defaults(preset: Path) -> set[str]:
     return {key for key, value in listed.items() if without[key] == value}
 
 
-@pytest.mark.parametrize("preset", [path for path in PRESETS if path.stem != "simple_cnn"], ids=name)
+@pytest.mark.parametrize("preset", PRESETS, ids=name)
 def test_a_preset_changes_every_value_that_it_lists(preset: Path) -> None:
     assert not repeated_defaults(preset)
-
-
-@pytest.mark.xfail(strict=True, reason="it gives batch_size: 64, which is the default")
-def test_the_simple_cnn_preset_changes_every_value_that_it_lists() -> None:
-    assert not repeated_defaults(CONF / "experiment" / "simple_cnn.yaml")
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=name)

@@ -25,6 +25,7 @@ LAYERS = {
     "preflight": 3,
     "composition": 3,
     "weights": 3,
+    "attempts": 1,
     "assembly": 4,
     "result": 5,
     "recording": 5,

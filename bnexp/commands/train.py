@@ -12,7 +12,6 @@ from bnexp import experiment
 from bnexp.composition.compose import Composition, as_yaml, compose
 from bnexp.composition.expand import expand
 from bnexp.display import tables
-from bnexp.display.help import train_help
 from bnexp.display.progress import training_progress
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.protocols import Outcome
@@ -29,10 +28,7 @@ def train(words: Sequence[str], plugins: Sequence[str]) -> int:
 def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
     """Train one run after another; a mistake in any word is told before the first starts."""
     jobs = expand(words)
-    compositions = [compose(job, plugins) for job in jobs]
-    problems = [line for composition in compositions for line in composition.problems]
-    if problems:
-        raise ConfigError(list(dict.fromkeys(problems)))
+    compositions = checked([compose(job, plugins) for job in jobs])
     if any(composition.config.output_dir is not None for composition in compositions):
         raise ConfigError("output_dir names one folder; leave it out of a sweep and use runs_dir")
     failed = 0
@@ -50,6 +46,24 @@ def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
             if outcome.status == "interrupted":
                 return 130
     return 1 if failed else 0
+
+
+def checked(compositions: Sequence[Composition]) -> Sequence[Composition]:
+    """Build every run and throw it away, so that a sweep does not find a mistake when hours have passed.
+
+    Raises:
+        ConfigError: some run cannot be built; holds all reasons.
+    """
+    problems: list[str] = []
+    for composition in compositions:
+        try:
+            with experiment.prepared(composition, in_sweep=True):
+                pass
+        except BnexpError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return compositions
 
 
 def run_one(composition: Composition, *, in_sweep: bool) -> Outcome:
@@ -72,8 +86,3 @@ def print_config(what: str, words: Sequence[str], plugins: Sequence[str]) -> Non
     if composition.problems:
         raise ConfigError(composition.problems)
     print(as_yaml(composition.config), end="")
-
-
-def print_help() -> None:
-    """Print the groups, their choices and the knobs."""
-    train_help(Console())

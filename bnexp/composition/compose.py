@@ -42,20 +42,22 @@ class Composition:
     """A configuration of which every part can be built, with what its author should know of it.
 
     `problems` holds a line for each word or value that is wrong: the run must not start, but the other parts
-    can still be tried, so that all mistakes are told together.
+    can still be tried, so that all mistakes are told together. `broken` names the groups whose node does not
+    fit its constructor, or names code that may not run: these must not be tried.
     """
 
     config: TrainConfig
     notes: list[str]
     problems: list[str]
+    broken: frozenset[str] = frozenset()
 
 
 def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     """Compose `conf/` and the shell words `given`.
 
     Raises:
-        ConfigError: what is left without the wrong words is no whole configuration, or names code or knobs
-            that do not exist; holds a line for every mistake found.
+        ConfigError: what is left without the wrong words is no whole configuration; holds a line for every
+            mistake found.
     """
     targets.import_plugins(plugins)
     rewritten, found = _rewritten(given)
@@ -70,11 +72,11 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     config, unbuildable = _plain(node)
     if config is None:
         raise ConfigError(found + unbuildable)
-    unbuildable = _binding(config, plugins)
-    found += schema.problems(config)
-    if unbuildable:
-        raise ConfigError(found + unbuildable)
-    return Composition(config, notes(node, config, {words.key(word) for word in given}), found)
+    misfits = _binding(config, plugins)
+    found += schema.problems(config) + [line for lines in misfits.values() for line in lines]
+    broken = frozenset(misfits)
+    known = [] if broken else notes(node, config, {words.key(word) for word in given})
+    return Composition(config, known, found, broken)
 
 
 def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
@@ -90,7 +92,8 @@ def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
             f"config.yaml does not fit this version of bnexp: {first_line(error)}"
         ) from error
     assert isinstance(config, TrainConfig)
-    wrong = schema.problems(config) + _binding(config, plugins)
+    misfits = _binding(config, plugins)
+    wrong = schema.problems(config) + [line for lines in misfits.values() for line in lines]
     if wrong:
         raise ConfigError(wrong)
     return config
@@ -212,11 +215,13 @@ def _plain(node: DictConfig) -> tuple[TrainConfig | None, list[str]]:
     return (None, shapeless) if shapeless else (config, [])
 
 
-def _binding(config: TrainConfig, plugins: Sequence[str]) -> list[str]:
-    """Return what does not fit the constructors; a head that is a copy of the norm repeats nothing."""
-    copied = config.head_norm == config.norm
-    found = []
+def _binding(config: TrainConfig, plugins: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by group, what does not fit the constructors; a head that copies the norm repeats nothing."""
+    found: dict[str, list[str]] = {}
     for group in targets.BUILT:
-        if not (copied and group == "head_norm"):
-            found += targets.problems(group, getattr(config, group), plugins)
+        if group == "head_norm" and config.head_norm == config.norm:
+            continue
+        lines = targets.problems(group, getattr(config, group), plugins)
+        if lines:
+            found[group] = lines
     return found

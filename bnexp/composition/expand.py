@@ -11,7 +11,6 @@ from hydra.errors import HydraException
 
 from bnexp.composition.choices import groups
 from bnexp.composition.mistakes import first_line, parse
-from bnexp.composition.words import rewrite
 from bnexp.errors import ConfigError
 
 
@@ -19,7 +18,7 @@ class Folders:
     """The choices that `glob` picks from; takes the place of Hydra's config loader."""
 
     def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
-        return sorted(groups().get(group, {}))
+        return sorted(groups().get({"head_norm": "norm"}.get(group, group), {}))
 
 
 def expand(words: Sequence[str]) -> list[list[str]]:
@@ -28,7 +27,7 @@ def expand(words: Sequence[str]) -> list[list[str]]:
     Raises:
         ConfigError: words that Hydra's grammar does not know, or that list no value at all.
     """
-    parsed, mistakes = parse(rewrite(list(words)))
+    parsed, mistakes = parse(words)
     for word, override in parsed.items():
         override.config_loader = Folders()  # type: ignore[assignment]
         if override.is_sweep_override():

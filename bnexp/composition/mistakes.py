@@ -119,8 +119,13 @@ def _value_mistake(
         return knob_by_knob(name)
     hint = schema_hint(name)
     if line and hint is not None:
-        return f"{name} must be {readable(hint)}, got {override.get_value_string()!r}"
+        return f"{name} must be {_said(name) or readable(hint)}, got {override.get_value_string()!r}"
     return line
+
+
+def _said(name: str) -> str | None:
+    """Return what a studied knob says that it must be, where its type does not say it."""
+    return next((field.metadata.get("must_be") for field in fields(TrainConfig) if field.name == name), None)
 
 
 def knob_by_knob(name: str) -> str:

@@ -65,7 +65,7 @@ class TrainBatches:
         self._update_size = batch_size * accumulate
         self._augment = augment
         self._seed = seed
-        self._pixels = pixels
+        self.pixels = pixels
         self._memory_format = _memory_format(channels_last)
         self._epoch = self._begin(0)
 
@@ -91,7 +91,7 @@ class TrainBatches:
     def _batch(self, start: int, stop: int) -> Batch:
         epoch = self._epoch
         images = self._images.index_select(0, epoch.order[start:stop])
-        inputs = self._pixels(images)
+        inputs = self.pixels(images)
         if epoch.shifts is not None:
             inputs = shift(inputs, epoch.shifts[start:stop])
         return Batch(inputs.contiguous(memory_format=self._memory_format), epoch.targets[start:stop])

@@ -12,6 +12,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,23 @@ CORRUPT = (
 )
 
 
+class NotDownloaded(DataError):
+    """Data that is absent, and must not be downloaded now."""
+
+
+_allowed: ContextVar[bool] = ContextVar("downloads allowed", default=True)
+
+
+@contextlib.contextmanager
+def no_downloads() -> Iterator[None]:
+    """Refuse to download while the block runs: what is absent raises NotDownloaded."""
+    token = _allowed.set(False)
+    try:
+        yield
+    finally:
+        _allowed.reset(token)
+
+
 def published(name: str, data_dir: Path, *, folder: str, files: Sequence[str]) -> tuple[Any, Any]:
     """Return torchvision's data set `name` as (train, test), downloading it where a file is missing.
 
@@ -48,6 +66,8 @@ def published(name: str, data_dir: Path, *, folder: str, files: Sequence[str]) -
     kind = getattr(torchvision.datasets, name)
     home = data_dir / folder
     if not _present(home, files):
+        if not _allowed.get():
+            raise NotDownloaded(f"{name} is not in {data_dir}/")
         _download(kind, data_dir, folder, files)
     try:
         return kind(data_dir, train=True), kind(data_dir, train=False)

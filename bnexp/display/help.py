@@ -22,8 +22,9 @@ Train one network on one data set with one norm, and leave a run folder.
 """
 
 
-def train_help(console: Console) -> None:
+def train_help() -> None:
     """Print usage, the groups with their choices, and the knobs with their defaults."""
+    console = Console()
     console.print(USAGE, highlight=False, markup=False)
     found = groups()
     table = Table(
@@ -34,7 +35,7 @@ def train_help(console: Console) -> None:
             table.add_row(f"[bold]{group}[/]" if number == 0 else "", name, escape(text))
     console.print(table)
     console.print("\n[bold]Knobs[/] and their defaults (those of a choice: --cfg job shows them all)\n")
-    console.print(knobs(), highlight=False, markup=False)
+    console.print(knobs(), highlight=False, markup=False, soft_wrap=True)
 
 
 def knobs() -> str:

@@ -25,6 +25,7 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
     """Print the choices, the size of everything, and what each norm will see."""
     config, parts = experiment.config, experiment.parts
     chosen = config.choices
+    has_head = getattr(type(parts.learner.model), "has_head_norm", True)
     split_sizes = [f"{len(parts.splits.train):,} train"]
     split_sizes += [f"{len(parts.splits.val):,} validation"] if parts.splits.val is not None else []
     split_sizes += [f"{len(parts.splits.test):,} test"]
@@ -34,7 +35,7 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
         "experiment": chosen.get("experiment") or "default",
         "model": f"{chosen['model']}, {parts.num_parameters:,} parameters",
         "units": f"activation {config.activation}, placement {config.placement}, init {chosen['init']}",
-        "norm": f"{chosen['norm']}, {chosen['head_norm']} in the head",
+        "norm": chosen["norm"] + (f", {chosen['head_norm']} in the head" if has_head else ""),
         "data": f"{chosen['data']}, {', '.join(split_sizes)}",
         "batch": f"{batch} examples, {_count(parts.batches.steps_per_epoch, 'step')} an epoch",
         "length": f"{_count(duration, 'epoch')}, {_count(parts.total_steps, 'step')}",

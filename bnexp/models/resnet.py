@@ -57,9 +57,9 @@ class ResNet(nn.Sequential):
     Args:
         depth: 18, or 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ...).
         width: channels of the first stage; auto is the published 64 or 16.
-        zero_init_residual: start the weight of each block's last norm at zero, so that blocks begin as identities.
+        zero_init_residual: start the weight of each block's last norm at zero: blocks begin as identities.
     Raises:
-        ConfigError: another depth or width; zero_init_residual with placement preact or a norm without a weight.
+        ConfigError: another depth or width; zero_init_residual with placement preact or a weightless norm.
     Source: He et al. 2016, arXiv:1512.03385, §3.3 and §4.2; the 1x1 shortcuts are its option B.
         zero_init_residual: Goyal et al. 2017, arXiv:1706.02677, §5.1.
     """
@@ -122,7 +122,9 @@ def _stage(
 
 def _zero_last_norms(model: nn.Module, placement: str) -> None:
     if placement == "preact":
-        raise ConfigError("model.zero_init_residual needs a norm at the end of each block, got placement=preact")
+        raise ConfigError(
+            "model.zero_init_residual needs a norm at the end of each block, got placement=preact"
+        )
     for name, module in model.named_modules():
         if isinstance(module, BasicBlock):
             norm = module.conv2.norm

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from bnexp.errors import ConfigError
+from bnexp.norms.knobs import check_knobs
 from bnexp.norms.traits import traits
 
 LAYERS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -25,10 +26,10 @@ def batch_norm(
     The knobs mean what they mean in torch, and in `bnexp.norms.custom.CustomNorm`.
 
     Raises:
-        ConfigError: num_features < 1, eps <= 0, or more than three spatial axes.
+        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], or more than three
+            spatial axes.
     """
-    if num_features < 1 or eps <= 0:
-        raise ConfigError(f"batch norm needs num_features >= 1 and eps > 0, got {num_features} and {eps}")
+    check_knobs(num_features, eps, momentum)
     if len(spatial) >= len(LAYERS):
         raise ConfigError(f"torch has batch norms for at most 3 spatial axes, got {spatial}: flatten some")
     return LAYERS[len(spatial)](

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.errors import ConfigError, ShapeError
+from bnexp.errors import ShapeError
 from bnexp.norms import moments
 from bnexp.norms.derivatives import normalize_by, normalize_by_batch
+from bnexp.norms.knobs import check_knobs
 
 
 class CustomNorm(nn.Module):
@@ -29,7 +30,7 @@ class CustomNorm(nn.Module):
         affine: learn weight and bias, which start at 1 and 0.
         track_running_stats: keep the buffers.
     Raises:
-        ConfigError: num_features < 1 or eps <= 0.
+        ConfigError: num_features < 1, eps not above 0 and finite, or momentum outside [0, 1].
         ShapeError: x is not floating point, has other than C channels or 2 to 5 axes, or one value per
             channel where the batch is to be measured; unlike in torch, such a batch is not counted.
     Precision: float16 and bfloat16 are computed in float32 and cast back; float64 stays float64.
@@ -58,8 +59,7 @@ class CustomNorm(nn.Module):
         track_running_stats: bool = True,
     ) -> None:
         super().__init__()
-        if num_features < 1 or eps <= 0:
-            raise ConfigError(f"batch norm needs num_features >= 1 and eps > 0, got {num_features} and {eps}")
+        check_knobs(num_features, eps, momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():

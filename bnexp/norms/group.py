@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from bnexp.errors import ConfigError
+from bnexp.norms.knobs import check_knobs
 
 MOST_GROUPS = 32
 
@@ -35,8 +36,7 @@ def group_norm(
         ConfigError: num_groups does not divide num_features, a group would hold a single value, or eps <= 0.
     Source: Wu & He 2018, arXiv:1803.08494, eq. 1-7, where 32 groups is the default.
     """
-    if num_features < 1 or eps <= 0:
-        raise ConfigError(f"group norm needs num_features >= 1 and eps > 0, got {num_features} and {eps}")
+    check_knobs(num_features, eps)
     positions = math.prod(spatial)
     groups = _auto(num_features, positions) if num_groups == "auto" else num_groups
     _check(groups, num_features, positions)

@@ -1,0 +1,21 @@
+"""The ranges of the knobs that norms share."""
+
+from __future__ import annotations
+
+import math
+
+from bnexp.errors import ConfigError
+
+
+def check_knobs(num_features: int, eps: float, momentum: float | None = None) -> None:
+    """Refuse values with which no norm can work.
+
+    Raises:
+        ConfigError: num_features < 1, eps not above 0 and finite, or momentum outside [0, 1] and not None.
+    """
+    if num_features < 1:
+        raise ConfigError(f"num_features must be at least 1, got {num_features}")
+    if not 0 < eps < math.inf:
+        raise ConfigError(f"eps must be above 0 and finite, got {eps}")
+    if momentum is not None and not 0 <= momentum <= 1:
+        raise ConfigError(f"momentum is the weight of the new batch and must lie in [0, 1], got {momentum}")
