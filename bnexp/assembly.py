@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from bnexp import preflight
 from bnexp.attempts import Attempts
 from bnexp.config import SplitKnobs, TrainConfig
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
-from bnexp.data.download import no_downloads
+from bnexp.data.download import NotDownloaded, no_downloads
 from bnexp.data.splits import Splits, split
 from bnexp.engine.device import choose
 from bnexp.engine.learner import Learner
@@ -80,8 +79,8 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     make_optimizer = None if "optimizer" in broken else make(config.optimizer)
     make_schedule = None if "schedule" in broken else make(config.schedule)
     attempt(_try_optimizer, make_optimizer)
-    with no_downloads() if attempt.failed else nullcontext():
-        dataset = None if "data" in broken else attempt(_dataset, config)
+    read = _dataset_at_hand if attempt.failed else _dataset
+    dataset = None if "data" in broken else attempt(read, config)
     splits = attempt(_splits, config, dataset)
     model = None if network_groups & {*broken} else attempt(_network, config, dataset, device)
     sound = None if schema.problems(config) else True
@@ -137,6 +136,15 @@ def _try_optimizer(make_optimizer: Callable[..., Any]) -> None:
 
 def _dataset(config: TrainConfig) -> Dataset:
     return loaded(config.data["_target_"], json.dumps(_own(config.data)), config.data_dir)
+
+
+def _dataset_at_hand(config: TrainConfig) -> Dataset | None:
+    """Return the data set, None where it would have to be downloaded."""
+    try:
+        with no_downloads():
+            return _dataset(config)
+    except NotDownloaded:
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ Train one network on one data set with one norm, and leave a run folder.
 def train_help() -> None:
     """Print usage, the groups with their choices, and the knobs with their defaults."""
     console = Console()
-    console.print(USAGE, highlight=False, markup=False)
+    console.print(USAGE, highlight=False, markup=False, soft_wrap=True)
     found = groups()
     table = Table(
         title="Choices (GROUP=NAME)", title_justify="left", box=None, pad_edge=False, show_header=False
