@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bnexp.telemetry.counting import BUCKETS
-
-# One event: limits and counts as float64, the five moments, the step, the time, lengths and checksums.
-BYTES_PER_HISTOGRAM = 16 * BUCKETS + 104
+# A bucket's limit and count are 8 bytes each, and empty ones at the ends are not written. Measured over LeNet
+# and ResNet-8 with and without norms, at the start and after 30 steps: 24 to 29 buckets a histogram.
+FILLED_BUCKETS = 40
+BYTES_PER_HISTOGRAM = 16 * FILLED_BUCKETS + 104
 
 
 def histogram_bytes(tags: Iterable[str]) -> int:
-    """Return what one histogram for each tag takes in TensorBoard's file."""
+    """Return what one histogram for each tag takes in TensorBoard's file, with some room."""
     return sum(BYTES_PER_HISTOGRAM + len(tag.encode()) for tag in tags)
 
 

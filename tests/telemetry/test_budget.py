@@ -1,10 +1,12 @@
 """The histogram interval that keeps to a size, and whether the size is the true one."""
 
 import pytest
+import torch
+import watched
 
-from bnexp.protocols import Histogram, Measurement
+from bnexp.protocols import Measurement
 from bnexp.telemetry.budget import histogram_bytes, histogram_interval
-from bnexp.telemetry.counting import ACTIVATIONS, BUCKETS
+from bnexp.telemetry.probes import probes
 from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 
@@ -45,16 +47,26 @@ def test_nothing_to_log_fits_everywhere():
     assert histogram_interval(1, 10**6, 0, 0.1) == (1, None)
 
 
-def test_the_size_is_that_of_tensorboard_s_file(tmp_path):
-    tags = [f"activation/layer{number}.norm/in" for number in range(20)]
-    full = Histogram(ACTIVATIONS.limits, [12345.0] * BUCKETS, -3.0, 4.0, 1234.5, 6789.0)
-    sizes = []
-    for rows in (0, 10):
-        folder = tmp_path / str(rows)
-        folder.mkdir()
-        writer = TensorBoardWriter(folder)
-        for step in range(rows):
-            writer.write(50 * step, Measurement(histograms=dict.fromkeys(tags, full)))
-        writer.close()
-        sizes.append(sum(file.stat().st_size for file in folder.iterdir()))
-    assert sizes[1] - sizes[0] == pytest.approx(10 * histogram_bytes(tags), rel=0.02)
+@pytest.mark.parametrize(("network", "norm"), [("lenet", "custom"), ("lenet", "none"), ("resnet", "builtin")])
+def test_the_size_is_that_of_tensorboard_s_file_with_some_room(tmp_path, network, norm):
+    model = watched.network(network, norm)
+    found, _ = probes(
+        model,
+        total_steps=1,
+        scalars_every=None,
+        histograms_every=1,
+        layers=["*"],
+        channels=[],
+        max_megabytes=50,
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    writer = TensorBoardWriter(tmp_path)
+    writer.flush()
+    header = sum(file.stat().st_size for file in tmp_path.iterdir())
+    for step in range(8):
+        measured = watched.look(found, model, watched.images(seed=step))
+        writer.write(step, Measurement(histograms=measured.histograms))
+        optimizer.step()
+    writer.close()
+    size = sum(file.stat().st_size for file in tmp_path.iterdir()) - header
+    assert 0.5 <= size / (8 * histogram_bytes(measured.histograms)) <= 1
