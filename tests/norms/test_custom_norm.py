@@ -221,7 +221,9 @@ def test_an_input_that_does_not_fit_is_refused(x: torch.Tensor) -> None:
 
 @pytest.mark.parametrize(("num_features", "eps"), [(0, 1e-5), (3, 0.0), (3, -1e-5)])
 def test_knobs_that_cannot_work_are_refused(num_features: int, eps: float) -> None:
-    with pytest.raises(ConfigError, match="num_features >= 1 and eps > 0, got"):
+    with pytest.raises(
+        ConfigError, match=r"(num_features must be at least 1|eps must be above 0 and finite), got"
+    ):
         CustomNorm(num_features, (), eps=eps)
 
 

@@ -85,5 +85,5 @@ def test_groups_of_a_single_value_are_refused(
 
 
 def test_eps_must_be_positive() -> None:
-    with pytest.raises(ConfigError, match="eps > 0, got"):
+    with pytest.raises(ConfigError, match="eps must be above 0 and finite, got"):
         group.group_norm(6, (4, 4), eps=0.0)
