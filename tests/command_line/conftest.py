@@ -53,12 +53,3 @@ def train(bnexp: Callable[..., Said]) -> Callable[..., Said]:
         return bnexp("train", *QUICK, *words)
 
     return run
-
-
-@pytest.fixture
-def forget_modules() -> object:
-    """Forget the modules that a test imports, so that another test may use their names."""
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        del sys.modules[name]

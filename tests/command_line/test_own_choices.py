@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ MINE = "# Mine, times a scale.\n_target_: mynorms.Mine\n_partial_: true\nscale: 
 
 
 @pytest.fixture
-def norm_yaml(tmp_path: Path, forget_modules: object) -> Callable[[str], None]:
+def norm_yaml(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Return a function that writes bnexp_conf/norm/mine.yaml, beside the module mynorms."""
     (tmp_path / "mynorms.py").write_text(MODULE)
     folder = tmp_path / "bnexp_conf" / "norm"
@@ -39,7 +39,8 @@ def norm_yaml(tmp_path: Path, forget_modules: object) -> Callable[[str], None]:
         (folder / "mine.yaml").write_text(text, encoding="utf-8")
 
     write(MINE)
-    return write
+    yield write
+    sys.modules.pop("mynorms", None)  # another test has another file of that name
 
 
 def run_of(folder: Path) -> Path:
