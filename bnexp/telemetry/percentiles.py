@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -62,13 +62,12 @@ def percentiles(samples: Sequence[Tensor]) -> Tensor:
 
 
 def ranked_on_host(samples: Sequence[Tensor]) -> Tensor:
-    """Sort each sample with numpy, which uses vector instructions: thirty times faster than torch."""
+    """Sort with numpy, which uses vector instructions: thirty times faster than torch."""
     ordered = torch.cat(list(samples)).float().numpy()
-    sizes = tuple(map(len, samples))
-    starts = list(accumulate(sizes, initial=0))
-    for start, stop in pairwise(starts):
-        ordered[start:stop].sort()
-    return torch.from_numpy(ordered[_ranks(sizes) + np.array(starts[:-1])[:, None]])
+    runs, picked = _layout(tuple(map(len, samples)))
+    for start, stop, size in runs:
+        ordered[start:stop].reshape(-1, size).sort(axis=1)
+    return torch.from_numpy(ordered[picked])
 
 
 def ranked_on_device(samples: Sequence[Tensor]) -> Tensor:
@@ -78,6 +77,17 @@ def ranked_on_device(samples: Sequence[Tensor]) -> Tensor:
 
 
 @lru_cache
+def _layout(sizes: tuple[int, ...]) -> tuple[list[tuple[int, int, int]], NDArray[np.int64]]:
+    """Return, for samples in a row, where those of one size begin and end, and the places of the ranks."""
+    runs, start = [], 0
+    for size, equal in groupby(sizes):
+        stop = start + size * len(list(equal))
+        runs.append((start, stop, size))
+        start = stop
+    starts = np.cumsum([0, *sizes])[:-1]
+    return runs, starts[:, None] + _ranks(sizes)
+
+
 def _ranks(sizes: tuple[int, ...]) -> NDArray[np.int64]:
     return np.array([[round(p / 100 * (size - 1)) for p in PERCENTILES] for size in sizes])
 
