@@ -298,8 +298,8 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("seed=1,2 batch_size=x norm=nope", ["norm=nope", "seed=1,2", "batch_size must be"]),
     ("momentum=3 decay=x norm=none", ["give momentum or decay", "decay is", "momentum is the weight"]),
     (
-        "device=mps schedule.final=-1 optimizer.lr=-1",
-        ["device=mps", "schedule.final must", "optimizer.lr must be"],
+        "device=mps data.train_size=0 optimizer.lr=-1",
+        ["device=mps", "data.train_size must", "optimizer.lr must be"],
     ),
 ]
 

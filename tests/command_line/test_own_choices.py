@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -165,14 +164,3 @@ def test_a_tampered_run_is_not_resumed(
         assert said in line
     config.write_text(good, encoding="utf-8")
     assert bnexp("resume", "here").code == 0
-
-
-def test_a_plugin_of_the_working_directory_works_in_a_process_of_its_own(
-    norm_yaml: Callable[[str], None], tmp_path: Path
-) -> None:
-    words = ["train", "--plugin", "mynorms", "norm=mine", "--cfg", "job"]
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("bnexp")), *words], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "_target_: mynorms.Mine" in done.stdout

@@ -36,16 +36,23 @@ argparse._ActionsContainer.add_argument = add_argument
 
 
 def process(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
-def test_the_command_works_from_any_folder_and_writes_only_there(tmp_path: Path) -> None:
+def test_the_command_works_from_any_folder_with_what_is_there_and_writes_only_there(tmp_path: Path) -> None:
     folder = tmp_path / "somewhere else, é"
-    folder.mkdir()
-    done = process(COMMAND, "train", *QUICK, folder=folder)
+    norms = folder / "bnexp_conf" / "norm"
+    norms.mkdir(parents=True)
+    (norms / "mine.yaml").write_text("# Mine.\n_target_: mynorms.mine\n_partial_: true\n")
+    (folder / "mynorms.py").write_text(
+        "from torch.nn import Identity\n\ndef mine(features, spatial):\n    return Identity()\n"
+    )
+    before = {path.name for path in folder.iterdir()}
+    done = process(COMMAND, "train", "--plugin", "mynorms", "norm=mine", *QUICK, folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [path.name for path in folder.iterdir()] == ["runs"]
+    assert {path.name for path in folder.iterdir()} - before - {"__pycache__"} == {"runs"}
     (run,) = (folder / "runs" / "default").iterdir()
+    assert run.name.startswith("mine-")
     assert done.stdout.splitlines()[-1] == f"look at it: tensorboard --logdir runs/default/{run.name}"
 
 
