@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,26 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recording, "close_pages", lambda *arguments: None)
 
 
+@pytest.fixture(scope="session")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Train:
+    """A run of these words, made once a session to compare with: look at it, leave it alone."""
+
+    @cache
+    def run(*words: str) -> Ran:
+        return trained(tmp_path_factory.mktemp("settled"), *words)
+
+    return run
+
+
 @pytest.fixture
 def train(tmp_path: Path) -> Train:
     """Train with the words of SMALL and others; `stop_after` updates a signal arrives."""
 
-    def run(*words: str, stop_after: int | None = None, number: int = signal.SIGINT) -> Ran:
-        with ready(tmp_path, *words) as prepared:
-            ran = Ran(experiment.new_directory(prepared.config))
-            ran.outcome = experiment.run(prepared, ran.directory, Silent(stop_after, number))
-        return ran
+    return partial(trained, tmp_path)
 
-    return run
+
+def trained(folder: Path, *words: str, stop_after: int | None = None, number: int = signal.SIGINT) -> Ran:
+    with ready(folder, *words) as prepared:
+        ran = Ran(experiment.new_directory(prepared.config))
+        ran.outcome = experiment.run(prepared, ran.directory, Silent(stop_after, number))
+    return ran

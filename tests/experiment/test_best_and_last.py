@@ -13,9 +13,9 @@ from whole_runs import STEPS_PER_EPOCH, Train, assert_same, load, ready
 RISING = ("norm=none", "model=mlp", "model.hidden=[20]", "optimizer.lr=1", "schedule=constant", "epochs=6")
 
 
-def test_best_weights_are_those_of_the_lowest_validation_loss(train: Train) -> None:
+def test_best_weights_are_those_of_the_lowest_validation_loss(train: Train, settled: Train) -> None:
     """best.pt holds, bit for bit, what a run of the same course had at that step."""
-    ran = train(*RISING)
+    ran = settled(*RISING)
     losses = {row["step"]: row["loss/val"] for row in ran.rows if "loss/val" in row}
     best_step = min(losses, key=lambda step: losses[step])
     assert 0 < best_step < 6 * STEPS_PER_EPOCH
@@ -28,10 +28,10 @@ def test_best_weights_are_those_of_the_lowest_validation_loss(train: Train) -> N
     "words", [RISING, ("norm=custom",), ("model=simple_cnn", "norm=builtin")], ids=" ".join
 )
 def test_reported_losses_are_those_of_the_saved_weights(
-    train: Train, tmp_path: Path, words: tuple[str, ...]
+    settled: Train, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     """Each split once more, example by example: its mean in float64 (rtol 1e-5, float32 networks)."""
-    ran = train(*words)
+    ran = settled(*words)
     with ready(tmp_path, *words) as prepared:
         parts = prepared.parts
         assert parts.val is not None
@@ -47,24 +47,26 @@ def test_reported_losses_are_those_of_the_saved_weights(
     assert len(parts.splits.test) == 359 and len(parts.splits.train) == 90
 
 
-def test_eval_batch_size_does_not_change_what_is_measured(train: Train) -> None:
+def test_eval_batch_size_does_not_change_what_is_measured(train: Train, settled: Train) -> None:
     """Means are over examples; 7 leaves an uneven last batch of every split (rtol 1e-6: order of sums)."""
-    whole, pieces = train(), train("eval_batch_size=7")
+    whole, pieces = settled(), train("eval_batch_size=7")
     for tag in ("val", "test", "test_last", "train_eval"):
         assert pieces.result[f"loss/{tag}"] == pytest.approx(whole.result[f"loss/{tag}"], rel=1e-6)
         assert pieces.result[f"accuracy/{tag}"] == whole.result[f"accuracy/{tag}"]
 
 
-def test_without_validation_the_last_weights_count_as_best(train: Train) -> None:
-    ran = train("data.val_fraction=0")
+def test_without_validation_the_last_weights_count_as_best(settled: Train) -> None:
+    ran = settled("data.val_fraction=0")
     assert_same(ran.best["model"], ran.last["model"])
     assert ran.result["loss/test"] == ran.result["loss/test_last"]
     assert ran.result["step"] == 3 * 7 and not any("loss/val" in row for row in ran.rows)
 
 
 @pytest.mark.parametrize("patience", [1, 2])
-def test_early_stopping_waits_for_patience_epochs_and_no_longer(train: Train, patience: int) -> None:
-    free, stopped = train(*RISING), train(*RISING, f"early_stopping.patience={patience}")
+def test_early_stopping_waits_for_patience_epochs_and_no_longer(
+    train: Train, settled: Train, patience: int
+) -> None:
+    free, stopped = settled(*RISING), train(*RISING, f"early_stopping.patience={patience}")
     expected = first_stop(free.column("loss/val"), patience)
     assert expected in (5, 6) and stopped.result["status"] == "stopped_early"
     assert stopped.result["epoch"] == expected

@@ -27,14 +27,15 @@ HUGE = [
     ("norm=group", "model=mlp", "activation=relu", "optimizer.lr=1e10", "accumulate=2"),
     ("norm=none", "model=mlp", "activation=relu", "init=normal", "init.std=3e6", "optimizer=adam"),
     ("norm=none", "model=mlp", "init=normal", "init.std=5", "optimizer.lr=3e38"),
+    ("norm=none", "model=mlp", "activation=relu", "init=he_normal", "optimizer.lr=1e3", "precision=float16"),
 ]
 
 
 @pytest.mark.parametrize("words", HUGE, ids=" ".join)
 def test_origin_is_what_an_instrumented_loop_finds_first(
-    train: Train, tmp_path: Path, words: tuple[str, ...]
+    settled: Train, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    ran = train(*words)
+    ran = settled(*words)
     with ready(tmp_path, *words) as prepared:
         step, what = first_non_finite(prepared)
     assert ran.result["status"] == "diverged"
@@ -47,10 +48,10 @@ def test_origin_is_what_an_instrumented_loop_finds_first(
 @pytest.mark.parametrize("check_every", [1, 3, 1000])
 @pytest.mark.parametrize("words", [HUGE[0], HUGE[3], HUGE[5]], ids=" ".join)
 def test_an_accelerator_finds_the_same_origin_later(
-    train: Train, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], check_every: int
+    train: Train, settled: Train, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], check_every: int
 ) -> None:
     """Here the CPU is told to behave like an accelerator: losses are not read step by step."""
-    reference = train(*words).result["diverged"]
+    reference = settled(*words).result["diverged"]
     monkeypatch.setattr(experiment, "Plan", lambda **knobs: Plan(**{**knobs, "loss_on_host": False}))
     ran = train(*words, f"check_every={check_every}", "telemetry=none")
     found = ran.result["diverged"]
@@ -119,6 +120,8 @@ def first_non_finite(prepared: Experiment) -> tuple[int, str]:
     model, optimizer = parts.learner.model, parts.learner.optimizer
     names = {parameter: name for name, parameter in model.named_parameters()}
     base = optimizer.param_groups[0]["lr"]
+    half = parts.learner.precision.dtype is torch.float16
+    scaler = torch.amp.GradScaler("cpu", enabled=half)
     seen: list[str] = []
     for name, module in model.named_modules():
         if not list(module.children()):
@@ -130,15 +133,17 @@ def first_non_finite(prepared: Experiment) -> tuple[int, str]:
         group = parts.batches.group(step)
         total = 0.0
         for batch in group:
-            loss = F.cross_entropy(model(batch.inputs), batch.targets)
+            with torch.autocast("cpu", torch.float16, enabled=half):
+                loss = F.cross_entropy(model(batch.inputs), batch.targets)
             loss = loss * len(batch) / sum(map(len, group))
-            loss.backward()
+            scaler.scale(loss).backward()
             total += loss.item()
         if seen or not math.isfinite(total):
             return step, seen[0] if seen else "the loss"
-        faults = [f"the gradient of {name}" for p, name in names.items() if bad(p.grad)][::-1]
+        faults = [f"the gradient of {name}" for p, name in names.items() if bad(p.grad) and not half][::-1]
         if not faults:
-            optimizer.step()
+            scaler.step(optimizer)
+            scaler.update()
             moments = [(p, kind, t) for p in names for kind, t in optimizer.state[p].items()]
             faults = [f"{kind} of {names[p]} after the update" for p, kind, t in moments if bad(t)]
             faults += [f"{name} after the update" for p, name in names.items() if bad(p)]

@@ -50,7 +50,8 @@ FATES = {
 # One process imports everything and forks once for each fate; the children run on alone from there.
 NURSERY = """
 import json, os, signal, sys, textwrap
-import torch
+import tensorboard.compat.proto.summary_pb2
+import torch.utils.tensorboard
 from bnexp.cli import main
 from bnexp.commands import train
 from bnexp.data.batches import TrainBatches
@@ -113,16 +114,16 @@ def test_ctrl_c_ends_the_bnexp_command_after_its_step(
     assert ran.column("loss/train") == reference.column("loss/train")
 
 
-def test_sigterm_ends_a_run_after_its_step(folder: Path, codes: dict[str, int], train: Train) -> None:
+def test_sigterm_ends_a_run_after_its_step(folder: Path, codes: dict[str, int], settled: Train) -> None:
     """The signal comes during the second update."""
     ran = Ran(RunDirectory(folder / "terminated"))
     assert codes["terminated"] == 130
     assert (ran.result["status"], ran.result["step"]) == ("interrupted", 2)
-    assert_same_run(resume(ran), train())
+    assert_same_run(resume(ran), settled())
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-    folder: Path, codes: dict[str, int], train: Train
+    folder: Path, codes: dict[str, int], settled: Train
 ) -> None:
     """It dies in the second epoch; result.json and the last rows are missing."""
     ran = Ran(RunDirectory(folder / "killed"))
@@ -130,16 +131,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert not ran.directory.result_file.exists()
     assert status(ran.directory) == "interrupted"
     assert ran.last["state"]["step"] == STEPS_PER_EPOCH
-    assert_same_run(resume(ran), train())
+    assert_same_run(resume(ran), settled())
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(
-    folder: Path, codes: dict[str, int], train: Train
+    folder: Path, codes: dict[str, int], settled: Train
 ) -> None:
     ran = Ran(RunDirectory(folder / "killed_early"))
     assert codes["killed_early"] == -signal.SIGKILL
     assert not list(ran.path.glob("*.pt"))
-    assert_same_run(resume(ran), train())
+    assert_same_run(resume(ran), settled())
 
 
 def test_a_bug_ends_the_process_with_code_1_and_its_traceback(folder: Path, codes: dict[str, int]) -> None:

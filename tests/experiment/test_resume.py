@@ -41,7 +41,7 @@ STOPS = [
     ("words", "step"), STOPS, ids=[f"{' '.join(words) or 'plain'} at {step}" for words, step in STOPS]
 )
 def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
-    train: Train, words: tuple[str, ...], step: int
+    train: Train, settled: Train, words: tuple[str, ...], step: int
 ) -> None:
     number = signal.SIGTERM if step % 2 else signal.SIGINT
     stopped = train(*words, stop_after=step, number=number)
@@ -49,36 +49,41 @@ def test_a_stopped_and_resumed_run_is_the_uninterrupted_one(
     assert stopped.result["step"] == step == stopped.last["state"]["step"]
     assert "loss/test" not in stopped.result
     resume(stopped)
-    assert_same_run(stopped, train(*words))
+    assert_same_run(stopped, settled(*words))
 
 
-def test_the_impatient_words_do_stop_early(train: Train) -> None:
-    ran = train(*IMPATIENT, "early_stopping.patience=2")
+def test_the_impatient_words_do_stop_early(settled: Train) -> None:
+    ran = settled(*IMPATIENT, "early_stopping.patience=2")
     assert ran.result["status"] == "stopped_early"
     assert 0 < ran.result["best_step"] < ran.result["step"] < 9 * STEPS_PER_EPOCH
 
 
-def test_a_run_may_be_stopped_again_and_again(train: Train) -> None:
+def test_a_run_may_be_stopped_again_and_again(train: Train, settled: Train) -> None:
     stopped = train(stop_after=4)
     for _ in range(3):
         assert resume(stopped, stop_after=4).result["status"] == "interrupted"
-    assert_same_run(resume(stopped), train())
+    assert_same_run(resume(stopped), settled())
 
 
 @pytest.mark.parametrize(
     ("words", "saved"), [((), 12), (("checkpoint.every=2",), 12), (("checkpoint.every=3",), 0)]
 )
 def test_a_failed_run_goes_on_from_its_last_checkpoint(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], saved: int
+    train: Train,
+    settled: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    saved: int,
 ) -> None:
     """It breaks in the third epoch."""
     failed = fail_at(14, train, tmp_path, monkeypatch, *words)
     assert failed.last["state"]["step"] == saved
-    assert_same_run(resume(failed), train(*words))
+    assert_same_run(resume(failed), settled(*words))
 
 
 def test_a_run_that_failed_after_its_last_epoch_does_not_outlive_its_patience(
-    train: Train, tmp_path: Path
+    settled: Train, tmp_path: Path
 ) -> None:
     words = (*IMPATIENT, "early_stopping.patience=1")
     with ready(tmp_path, *words) as prepared:
@@ -87,27 +92,37 @@ def test_a_run_that_failed_after_its_last_epoch_does_not_outlive_its_patience(
         with pytest.raises(RuntimeError, match="no test images"):
             experiment.run(prepared, failed.directory, Silent())
     assert failed.result["status"] == "failed"
-    assert_same_run(resume(failed), train(*words))
+    assert_same_run(resume(failed), settled(*words))
 
 
-def test_a_run_that_lost_its_checkpoint_starts_over(train: Train) -> None:
+def test_going_on_from_step_0_is_no_epoch_without_improvement(
+    train: Train, settled: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is measured a second time, and the loss is no better than the first time."""
+    words = ("early_stopping.patience=1", "optimizer.lr=0", "norm=none")
+    failed = fail_at(0, train, tmp_path, monkeypatch, *words)
+    assert failed.last["state"]["step"] == 0
+    assert_same_run(resume(failed), settled(*words))
+
+
+def test_a_run_that_lost_its_checkpoint_starts_over(train: Train, settled: Train) -> None:
     stopped = train(stop_after=8)
     for file in (stopped.directory.last_file, stopped.directory.best_file):
         file.unlink()
-    assert_same_run(resume(stopped), train())
+    assert_same_run(resume(stopped), settled())
 
 
 def test_a_torn_last_row_is_no_obstacle(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    train: Train, settled: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = fail_at(8, train, tmp_path, monkeypatch)
     with failed.directory.metrics_file.open("a") as file:
         file.write('{"step": 8, "epo')
-    assert_same_run(resume(failed), train())
+    assert_same_run(resume(failed), settled())
 
 
-def test_tensorboard_shows_a_resumed_run_as_one(train: Train) -> None:
-    stopped, whole = train(stop_after=8), train()
+def test_tensorboard_shows_a_resumed_run_as_one(train: Train, settled: Train) -> None:
+    stopped, whole = train(stop_after=8), settled()
     resume(stopped)
     assert board(stopped) == board(whole)
 
@@ -157,13 +172,13 @@ def test_a_run_in_use_is_refused_and_left_alone(train: Train, capsys: pytest.Cap
 
 
 def test_the_resume_verb_goes_on_and_says_how_it_ended(
-    train: Train, capsys: pytest.CaptureFixture[str]
+    train: Train, settled: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stopped = train(stop_after=8)
     age(stopped.path)
     assert cli.run(["resume", stopped.path.name, "--runs-dir", str(stopped.path.parents[1])]) == 0
     assert "finished after 18 steps" in capsys.readouterr().out
-    assert_same_run(stopped, train())
+    assert_same_run(stopped, settled())
 
 
 class Unreadable:

@@ -13,8 +13,8 @@ VALIDATION = {"loss/val", "accuracy/val"}
 TEST = {"loss/test", "accuracy/test", "loss/test_last", "accuracy/test_last"}
 
 
-def test_every_logged_step_is_one_row_in_order(train: Train) -> None:
-    rows = train("epochs=2").rows
+def test_every_logged_step_is_one_row_in_order(settled: Train) -> None:
+    rows = settled("epochs=2").rows
     assert [row["step"] for row in rows] == list(range(2 * STEPS_PER_EPOCH + 1))
     for row in rows:
         epochs, rest = divmod(row["step"], STEPS_PER_EPOCH)
@@ -43,8 +43,8 @@ def test_steps_end_a_run_in_the_middle_of_an_epoch_with_an_evaluation(train: Tra
     assert ran.result["epoch"] == pytest.approx(8 / 6, abs=1e-6)
 
 
-def test_steps_that_fill_epochs_are_those_epochs(train: Train) -> None:
-    by_epochs, by_steps = train("epochs=2"), train("steps=12")
+def test_steps_that_fill_epochs_are_those_epochs(train: Train, settled: Train) -> None:
+    by_epochs, by_steps = settled("epochs=2"), train("steps=12")
     assert_same(by_steps.timeless_last(), by_epochs.timeless_last())
     assert_same(by_steps.timeless_rows(), by_epochs.timeless_rows())
 
@@ -70,9 +70,9 @@ def test_an_epoch_takes_so_many_updates_and_examples(
     assert (ran.result["step"], ran.result["examples"], ran.result["epoch"]) == (steps, examples, 1)
 
 
-def test_tensorboard_holds_the_rows_of_metrics_jsonl(train: Train) -> None:
+def test_tensorboard_holds_the_rows_of_metrics_jsonl(settled: Train) -> None:
     """TensorBoard keeps float32 (rtol 6e-8)."""
-    ran = train("norm=custom")
+    ran = settled()
     events = EventAccumulator(str(ran.path)).Reload()
     tags = {tag for row in ran.rows for tag in row} - {"step", "epoch", "examples"}
     assert tags >= TRAINING | VALIDATION | TEST
