@@ -82,7 +82,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     read = _dataset_at_hand if attempt.failed else _dataset
     dataset = None if "data" in broken else attempt(read, config)
     splits = attempt(_splits, config, dataset)
-    model = None if network_groups & {*broken} else attempt(_network, config, dataset, device)
+    model = None if network_groups & {*broken} else attempt(_network, config, dataset)
     sound = None if schema.problems(config) else True
     batches = attempt(_train_batches, config, splits, device, sound)
     total_steps = attempt(_total_steps, config, batches)
@@ -92,6 +92,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     attempt.finish()
     assert device and splits and model and batches and total_steps and schedule and make_optimizer
     assert sites is not None and notes is not None
+    model.to(device)
     pixels, held = batches.pixels, partial(_held, config, device, batches.pixels)
     return Parts(
         device=device,
@@ -166,7 +167,7 @@ def _splits(config: TrainConfig, dataset: Dataset) -> Splits:
     return split(dataset, train_size=knobs.train_size, val_fraction=knobs.val_fraction, seed=config.seed)
 
 
-def _network(config: TrainConfig, dataset: Dataset, device: torch.device) -> nn.Module:
+def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
     units = Units(
         norm=bind(make(config.norm)),
         head_norm=bind(make(config.head_norm)),
@@ -176,7 +177,7 @@ def _network(config: TrainConfig, dataset: Dataset, device: torch.device) -> nn.
     network = make(config.model)
     model: nn.Module = network(image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units)
     initialize(model, make(config.init), config.seed)
-    return model.to(device)
+    return model
 
 
 def _train_batches(config: TrainConfig, splits: Splits, device: torch.device, sound: bool) -> TrainBatches:

@@ -43,8 +43,12 @@ class Attempts:
         """
         if len(self._errors) == 1 and not self._problems:
             raise self._errors[0]
-        lines = [*self._problems]
-        for error in self._errors:
-            lines += error.problems if isinstance(error, ConfigError) else [str(error)]
-        if lines:
-            raise ConfigError(list(dict.fromkeys(lines)))
+        found = [
+            line
+            for error in self._errors
+            for line in (error.problems if isinstance(error, ConfigError) else [str(error)])
+        ]
+        # A part says again, with its own name in front, what is known of a knob that it reads.
+        new = [line for line in found if not any(line.endswith(known) for known in self._problems)]
+        if self._problems or new:
+            raise ConfigError(list(dict.fromkeys(self._problems + new)))

@@ -14,7 +14,7 @@ import torch
 from bnexp import assembly, result
 from bnexp.assembly import Parts
 from bnexp.composition.compose import Composition, as_yaml
-from bnexp.config import TrainConfig
+from bnexp.config import MOST_THREADS, TrainConfig
 from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.device import cores, environment
 from bnexp.engine.divergence import Divergence
@@ -50,7 +50,8 @@ def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Ex
     """
     config = composition.config
     threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
-    with environment(max(1, threads), config.deterministic):
+    threads = threads if 1 <= threads <= MOST_THREADS else 1
+    with environment(threads, config.deterministic):
         parts = assembly.build(config, composition.problems, composition.broken)
         probes, notes = assembly.probes(config, parts)
         yield Experiment(config, parts, probes, composition.notes + parts.notes + notes, TrainState(threads))

@@ -47,11 +47,18 @@ def _file(reference: str, runs_dir: Path) -> Path:
     path = Path(reference)
     if path.is_file():
         return path
-    run = path if path.is_dir() else find(reference, runs_dir)
+    run = path if path.is_dir() else _run(reference, runs_dir)
     for name in ("best.pt", "last.pt"):
         if (run / name).is_file():
             return run / name
     raise CheckpointError(f"weights={reference}: {run} holds neither best.pt nor last.pt")
+
+
+def _run(reference: str, runs_dir: Path) -> Path:
+    try:
+        return find(reference, runs_dir)
+    except CheckpointError as error:
+        raise CheckpointError(f"weights={reference} must be a weights file or a run: {error}") from error
 
 
 def _refuse_strangers(

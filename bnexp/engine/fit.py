@@ -103,8 +103,8 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
         if ended or run.stop():
             if sentinel.flagged() or not learner.is_finite():
                 return diverged(run, sentinel)
-            if ended:
-                end_epoch(run)
+            if ended and not end_epoch(run):
+                return diverged(run, sentinel)
             if run.stop():
                 return saved(run, "interrupted")
     return saved(run, "stopped_early" if out_of_patience(run) else "finished")
@@ -149,18 +149,24 @@ def read(readings: Sequence[Reading]) -> Measurement:
     return measurement
 
 
-def end_epoch(run: Fit) -> None:
-    """Evaluate on the validation split, keep the best weights, save what is due."""
+def end_epoch(run: Fit) -> bool:
+    """Evaluate on the validation split, keep the best weights, save what is due.
+
+    Returns whether the validation loss is finite; where it is not, nothing is saved.
+    """
     state = run.state
     with run.clock.paused():
         if run.evaluate is not None:
             metrics = {f"{name}/val": value for name, value in run.evaluate().items()}
             run.write(Measurement(metrics))
-            judge(run, metrics["loss/val"])
             run.progress.epoch(run.epoch(), state.latest)
+            if state.step > 0 and not math.isfinite(metrics["loss/val"]):
+                return False
+            judge(run, metrics["loss/val"])
         epochs, partial = divmod(state.step, run.batches.steps_per_epoch)
         if not partial and epochs % run.plan.checkpoint_every == 0:
             save(run)
+    return True
 
 
 def judge(run: Fit, loss: float) -> None:

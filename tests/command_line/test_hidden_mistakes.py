@@ -64,9 +64,6 @@ def test_too_many_threads_are_a_mistake(bnexp: Callable[..., Any], number: str) 
     assert bnexp("train", f"threads={number}", "--cfg", "job").code == 2
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the threads are set before the check is heard: 100000 is a segmentation fault"
-)
 def test_too_many_threads_are_never_asked_for(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,12 +73,10 @@ def test_too_many_threads_are_never_asked_for(
     assert max(asked, default=1) <= 1024
 
 
-@pytest.mark.xfail(strict=True, reason="the schema and each norm that reads the studied momentum both say so")
 def test_a_wrong_momentum_is_one_line(bnexp: Callable[..., Any]) -> None:
     assert len(bnexp("train", "momentum=2").lines) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the network is tried only where the device is there")
 def test_a_missing_device_hides_no_other_mistake(bnexp: Callable[..., Any]) -> None:
     assert len(bnexp("train", "device=mps", "norm.eps=0").lines) == 2
 
