@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
 
-from bnexp.telemetry.crc32c import CHUNK, crc32c, masked_crc32c
+from bnexp.telemetry.crc32c import CHUNK, SHORT, crc32c, masked_crc32c
 
 PUBLISHED = {  # RFC 3720, appendix B.4, and the check value of the polynomial
     bytes(32): 0x8A9136AA,
@@ -21,8 +21,8 @@ def test_published_checksums_come_out(data, checksum):
     assert crc32c(data) == checksum
 
 
-@pytest.mark.parametrize("edge", [0, CHUNK, 3 * CHUNK])
-def test_it_is_tensorboard_s_checksum_for_every_length_around_a_chunk(edge):
+@pytest.mark.parametrize("edge", [0, SHORT, CHUNK, 3 * CHUNK])
+def test_it_is_tensorboard_s_checksum_for_every_length_around_a_limit(edge):
     rng = np.random.default_rng(0)
     for length in range(max(0, edge - 6), edge + 7):
         data = rng.bytes(length)
