@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from whole_runs import STEPS_PER_EPOCH, Ran, Silent, Train, age, assert_same_run, fail_at, ready, resume
+from whole_runs import (
+    STEPS_PER_EPOCH,
+    Ran,
+    Silent,
+    Train,
+    age,
+    assert_same_run,
+    composed,
+    fail_at,
+    ready,
+    resume,
+)
 
 from bnexp import cli, experiment
 from bnexp.models.lenet import LeNet
@@ -119,6 +130,18 @@ def test_a_torn_last_row_is_no_obstacle(
     with failed.directory.metrics_file.open("a") as file:
         file.write('{"step": 8, "epo')
     assert_same_run(resume(failed), settled())
+
+
+def test_a_resumed_run_computes_on_the_threads_it_began_with(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began in a sweep, on one thread of a machine of three."""
+    monkeypatch.setattr(experiment, "cores", lambda: 3)
+    with experiment.prepared(composed(f"{tmp_path}/runs", ("threads=auto",)), in_sweep=True) as prepared:
+        stopped = Ran(experiment.new_directory(prepared.config))
+        experiment.run(prepared, stopped.directory, Silent(stop_after=8))
+    assert resume(stopped, stop_after=1).result["threads"] == 1
+    assert train("threads=auto", "steps=1").result["threads"] == 3
 
 
 def test_tensorboard_shows_a_resumed_run_as_one(train: Train, settled: Train) -> None:
