@@ -50,6 +50,11 @@ class Checkpoints:
 
     def load_last(self, learner: Learner, device: torch.device) -> TrainState:
         saved = read(self.last, device)
+        lacking = {"model", "optimizer", "scaler", "streams", "state"} - saved.keys()
+        if lacking:
+            raise CheckpointError(
+                f"{self.last} must be a run's own last.pt, it lacks {', '.join(sorted(lacking))}"
+            )
         learner.load_state_dict(saved)
         return TrainState(**saved["state"])
 

@@ -123,6 +123,17 @@ def test_a_run_that_lost_its_checkpoint_starts_over(train: Train, settled: Train
     assert_same_run(resume(stopped), settled())
 
 
+def test_weights_in_place_of_a_checkpoint_are_refused_in_one_line(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = train(stop_after=8)
+    stopped.directory.last_file.write_bytes(stopped.directory.best_file.read_bytes())
+    age(stopped.path)
+    assert cli.run(["resume", str(stopped.path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "must be a run's own last.pt, it lacks optimizer, scaler, state, streams" in line
+
+
 def test_a_torn_last_row_is_no_obstacle(
     train: Train, settled: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
