@@ -104,7 +104,7 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
             if sentinel.flagged() or not learner.is_finite():
                 return diverged(run, sentinel)
             if ended and not end_epoch(run):
-                return diverged(run, sentinel)
+                return diverged(run, sentinel, noticed="the validation loss")
             if run.stop():
                 return saved(run, "interrupted")
     return saved(run, "stopped_early" if out_of_patience(run) else "finished")
@@ -190,6 +190,11 @@ def saved(run: Fit, status: Status) -> tuple[Status, Divergence | None]:
     return status, None
 
 
-def diverged(run: Fit, sentinel: Sentinel) -> tuple[Status, Divergence | None]:
+def diverged(run: Fit, sentinel: Sentinel, noticed: str | None = None) -> tuple[Status, Divergence | None]:
+    """End the run; `noticed` is the origin where training itself stayed finite."""
+    step = run.state.step
     run.state.seconds = run.clock.seconds
-    return "diverged", sentinel.trace(run.batches, run.schedule, run.state.step)
+    found = sentinel.trace(run.batches, run.schedule, step)
+    if found.origin is None and noticed is not None:
+        found = Divergence(step, step, f"{noticed} at step {step}")
+    return "diverged", found

@@ -73,6 +73,16 @@ def test_a_diverged_run_answers_with_its_best_weights_only(train: Train) -> None
     assert_sound(ran)
 
 
+def test_a_validation_loss_that_overflows_alone_is_the_origin(train: Train) -> None:
+    """Normalized by batches twelve layers train on; by running statistics that never moved they overflow."""
+    deep = ("model=mlp", f"model.hidden={[20] * 12}".replace(" ", ""), "activation=relu")
+    ran = train(*deep, "norm=custom", "momentum=0", "optimizer.lr=100")
+    found = {"first_step": 6, "last_step": 6, "origin": "the validation loss at step 6"}
+    assert (ran.result["status"], ran.result["diverged"]) == ("diverged", found)
+    assert None not in ran.column("loss/train") and ran.column("loss/val")[1:] == [None]
+    assert_sound(ran)
+
+
 def test_without_validation_a_diverged_run_has_no_answer_but_ends_well(train: Train) -> None:
     ran = train(*HUGE[0], "data.val_fraction=0")
     assert ran.result["status"] == "diverged"
