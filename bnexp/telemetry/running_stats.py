@@ -99,31 +99,36 @@ class RunningStatistics:
     def _named(self, numbers: Floats, values_per_channel: tuple[int, ...]) -> Measurement:
         """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
         before, starts = numbers[:2], self._starts
-        gaps, compared = _gaps(numbers, _log_unbiasing(values_per_channel, tuple(self._sizes)))
-        sums = np.add.reduceat(np.concatenate([before, gaps, compared]), starts, axis=1)
+        means = np.add.reduceat(before, starts, axis=1) / self._widths
         lows, highs = np.minimum.reduceat(before, starts, axis=1), np.maximum.reduceat(before, starts, axis=1)
-        values = np.concatenate(
-            [sums[:2] / self._widths, lows, highs, before.take(self._chosen, 1)], axis=None
-        )
+        values = np.concatenate([means, lows, highs, before.take(self._chosen, 1)], axis=None)
         found = dict(zip(self._tags, values.tolist(), strict=True))
-        totals, channels = sums[2:].reshape(2, -1).tolist()
-        for tag, total, number in zip(self._gap_tags, totals, channels, strict=True):
-            if number:
-                found[tag] = total / number
-        return Measurement(found)
+        gaps = _gaps(numbers, _log_unbiasing(values_per_channel, tuple(self._sizes)))
+        averages = (np.add.reduceat(gaps, starts, axis=1) / self._widths).ravel()
+        if np.isfinite(averages).all():
+            return Measurement(found | dict(zip(self._gap_tags, averages.tolist(), strict=True)))
+        return Measurement(found | self._gaps_left(gaps))
+
+    def _gaps_left(self, gaps: Floats) -> dict[str, float]:
+        """Average over the channels that can be compared, where some cannot."""
+        compared = gaps != math.inf
+        totals = np.add.reduceat(np.where(compared, gaps, 0.0), self._starts, axis=1).ravel().tolist()
+        channels = np.add.reduceat(compared, self._starts, axis=1, dtype=np.int64).ravel().tolist()
+        numbered = zip(self._gap_tags, totals, channels, strict=True)
+        return {tag: total / number for tag, total, number in numbered if number}
 
 
-def _gaps(numbers: Floats, log_unbiasing: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return both gaps of each channel, 0 where it is left out, and whether it is not: each (2, channels)."""
+def _gaps(numbers: Floats, log_unbiasing: Floats) -> Floats:
+    """Return both gaps of each channel, (2, channels), infinite where there is nothing to compare with."""
     running_mean, running_var, mean, batch_var = numbers
     deviation = np.sqrt(batch_var)
-    varies = ~(deviation <= ROUNDING * np.abs(mean))
-    compared = np.array([varies, varies & (running_var != 0)])
-    gaps = np.empty(compared.shape)
+    deviation[deviation <= ROUNDING * np.abs(mean)] = 0.0
+    gaps = np.empty((2, len(mean)))
     with np.errstate(divide="ignore", invalid="ignore"):
         np.divide(running_mean - mean, deviation, out=gaps[0])
-        np.subtract(np.log(running_var / batch_var), log_unbiasing, out=gaps[1])
-    return np.where(compared, np.abs(gaps), 0.0), compared
+        np.subtract(np.log(running_var / deviation**2), log_unbiasing, out=gaps[1])
+    gaps[:, deviation == 0.0] = math.inf
+    return np.abs(gaps, out=gaps)
 
 
 @lru_cache
