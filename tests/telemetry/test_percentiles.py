@@ -62,7 +62,7 @@ def test_the_sample_is_at_the_same_places_in_every_memory_layout_and_copied():
 
 def test_percentiles_are_the_values_of_nearest_rank_for_samples_of_any_length():
     generator = torch.Generator().manual_seed(0)
-    samples = [torch.randn(n, generator=generator) for n in (1, 2, 7, 101, 1024)]
+    samples = [torch.randn(n, generator=generator) for n in (1, 2, 7, 7, 7, 101, 1024, 1024, 7)]
     found = percentiles(samples).numpy()
     for sample, row in zip(samples, found, strict=True):
         oracle = np.percentile(sample.numpy(), [15, 50, 85], method="nearest")

@@ -116,6 +116,15 @@ def test_a_channel_that_is_constant_in_the_batch_is_left_out_of_the_gaps():
     assert (found["running_gap/flat.norm/mean"], found["running_gap/flat.norm/var"]) == close(oracle)
 
 
+def test_a_dead_channel_whose_statistics_have_followed_it_is_left_out():
+    layer, x = nn.BatchNorm1d(2), torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+    x[:, 0] = 0.0
+    layer.running_var[0] = 0.0
+    oracle = numpy_gaps(nn.BatchNorm1d(1), x[:, 1:])
+    found = observe({"norm": layer}, {"norm": x}).scalars
+    assert (found["running_gap/norm/mean"], found["running_gap/norm/var"]) == close(oracle)
+
+
 def test_rounding_of_a_constant_s_mean_is_no_spread():
     layer = CustomNorm(2, (28, 28))
     x = torch.randn(48, 2, 28, 28, generator=torch.Generator().manual_seed(0))
