@@ -10,8 +10,10 @@ import torch
 from whole_runs import Train, assert_same, ready
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-@pytest.mark.parametrize("norm", ["custom", "builtin", "group"])
+@pytest.mark.parametrize(
+    ("norm", "precision"),
+    [("custom", "bfloat16"), ("custom", "float16"), ("builtin", "bfloat16"), ("group", "float16")],
+)
 def test_low_precision_follows_float32(train: Train, settled: Train, precision: str, norm: str) -> None:
     """The first losses agree to the format's rounding: 2^-8 bfloat16, 2^-11 float16, ten layers deep."""
     words = (f"norm={norm}", "steps=8")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,21 @@ def test_a_run_may_be_stopped_again_and_again(train: Train, settled: Train) -> N
     for _ in range(3):
         assert resume(stopped, stop_after=4).result["status"] == "interrupted"
     assert_same_run(resume(stopped), settled())
+
+
+def test_a_second_signal_ends_a_run_at_once_and_loses_no_checkpoint(settled: Train, tmp_path: Path) -> None:
+    class Insistent(Silent):
+        def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None:
+            super().advance(examples, loss, latest)
+            if self.updates == self.stop_after:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with ready(tmp_path) as prepared, pytest.raises(KeyboardInterrupt):
+        ran = Ran(experiment.new_directory(prepared.config))
+        experiment.run(prepared, ran.directory, Insistent(stop_after=8))
+    assert ran.result["status"] == "interrupted"
+    assert ran.last["state"]["step"] == STEPS_PER_EPOCH
+    assert_same_run(resume(ran), settled())
 
 
 @pytest.mark.parametrize(
