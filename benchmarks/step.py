@@ -95,7 +95,7 @@ def bare_arm(batch_size: int, norm: str) -> Block:
     images, labels = Pixels(split, device=CPU)(split.images), split.labels
 
     def block(steps: int) -> float:
-        order = torch.randperm(EXAMPLES)
+        order = torch.cat([torch.randperm(EXAMPLES) for _ in range(-(-steps * batch_size // EXAMPLES))])
         model.train()
         start = time.perf_counter()
         for first in range(0, steps * batch_size, batch_size):
@@ -187,8 +187,8 @@ def _middle(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--steps", type=int, default=200, help="steps of one block, a multiple of 200")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=1000, help="steps of one block, a multiple of 200")
     parser.add_argument("--norm", default="custom")
     parser.add_argument("--json", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()

@@ -130,7 +130,8 @@ def _train(
         status, divergence = fit(motion)
         if status != "interrupted":
             metrics = result.final_metrics(motion, parts, status)
-            motion.write(Measurement(result.test_scalars(metrics)))
+            motion.log([], Measurement(result.test_scalars(metrics)))
+            motion.flush()
             if metrics["accuracy/test"] is not None:
                 recording.close_pages(parts, experiment.state.step)
     return status, divergence, metrics

@@ -17,6 +17,7 @@ from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.clock import Clock
 from bnexp.engine.divergence import Divergence, Sentinel
 from bnexp.engine.learner import Learner, Passes
+from bnexp.engine.rows import Rows
 from bnexp.protocols import Measurement, Probe, Progress, Reading, Status, TrainBatches, Writer
 
 SHOWN = ("loss/train", "accuracy/train", "loss/val", "accuracy/val")
@@ -51,9 +52,11 @@ class Fit:
     state: TrainState
 
     clock: Clock = field(init=False)
+    rows: Rows = field(init=False)
 
     def __post_init__(self) -> None:
         self.clock = Clock(self.state.seconds, self.state.examples)
+        self.rows = Rows(self.writer)
 
     def epoch(self) -> float:
         return self.state.step / self.batches.steps_per_epoch
@@ -61,15 +64,27 @@ class Fit:
     def logs(self, step: int) -> bool:
         return self.plan.scalars_every is not None and step % self.plan.scalars_every == 0
 
-    def write(self, measurement: Measurement) -> None:
-        self.state.latest.update(
-            {tag: measurement.scalars[tag] for tag in SHOWN if tag in measurement.scalars}
-        )
-        self.writer.write(self.state.step, measurement, epoch=self.epoch(), examples=self.state.examples)
+    def log(self, readings: Sequence[Reading], known: Measurement) -> None:
+        state = self.state
+        self.show(self.rows.add(state.step, readings, known, epoch=self.epoch(), examples=state.examples))
+
+    def flush(self) -> None:
+        """Hand all rows so far to the writer."""
+        self.show(self.rows.flush())
+
+    def show(self, latest: Measurement) -> None:
+        self.state.latest.update({tag: latest.scalars[tag] for tag in SHOWN if tag in latest.scalars})
 
 
 def fit(run: Fit) -> tuple[Status, Divergence | None]:
     """Train until the plan, the patience, a divergence or a person ends it; say which."""
+    try:
+        return _train(run)
+    finally:
+        run.flush()  # also what was logged before a crash
+
+
+def _train(run: Fit) -> tuple[Status, Divergence | None]:
     learner, state, plan = run.learner, run.state, run.plan
     sentinel = Sentinel(learner, plan.check_every, plan.loss_on_host)
     learner.model.train()
@@ -93,7 +108,7 @@ def fit(run: Fit) -> tuple[Status, Divergence | None]:
 
         if run.logs(state.step) or probes:
             learner.unscale()
-            run.write(measured(run, passes, lr, probes))
+            log_step(run, passes, lr, probes)
         learner.update()
         state.step += 1
         state.examples += passes.num_examples
@@ -115,38 +130,21 @@ def out_of_patience(run: Fit) -> bool:
     return run.plan.patience is not None and run.state.epochs_since_best >= run.plan.patience
 
 
-def measured(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> Measurement:
-    """Return what the due probes saw, with the training scalars when those are due too."""
+def log_step(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> None:
+    """Log what the due probes saw, with the training scalars when those are due too."""
     step, model = run.state.step, run.learner.model
     readings = [reading for probe in probes for reading in probe.measure(model, step)]
+    known = Measurement()
     if run.logs(step):
         readings.append(Reading(torch.stack([passes.loss.float(), passes.accuracy()]), _train_metrics))
-    measurement = read(readings)
-    if run.logs(step):
         rate = run.clock.rate(run.state.examples + passes.num_examples)
-        measurement.scalars |= {"lr": lr, "examples_per_second": rate}
-    return measurement
+        known.scalars.update({"lr": lr, "examples_per_second": rate})
+    run.log(readings, known)
 
 
 def _train_metrics(values: list[float]) -> Measurement:
     loss, accuracy = values
     return Measurement({"loss/train": loss, "accuracy/train": accuracy})
-
-
-def read(readings: Sequence[Reading]) -> Measurement:
-    """Bring all readings to the host in one transfer and decode each."""
-    measurement = Measurement()
-    if not readings:
-        return measurement
-    device = readings[0].values.device
-    width = torch.float32 if device.type == "mps" else torch.float64
-    numbers = torch.cat([reading.values.to(width) for reading in readings]).tolist()
-    start = 0
-    for reading in readings:
-        stop = start + len(reading.values)
-        measurement.update(reading.decode(numbers[start:stop]))
-        start = stop
-    return measurement
 
 
 def end_epoch(run: Fit) -> bool:
@@ -158,7 +156,8 @@ def end_epoch(run: Fit) -> bool:
     with run.clock.paused():
         if run.evaluate is not None:
             metrics = {f"{name}/val": value for name, value in run.evaluate().items()}
-            run.write(Measurement(metrics))
+            run.log([], Measurement(metrics))
+            run.flush()
             run.progress.epoch(run.epoch(), state.latest)
             if state.step > 0 and not math.isfinite(metrics["loss/val"]):
                 return False
@@ -181,6 +180,7 @@ def judge(run: Fit, loss: float) -> None:
 
 def save(run: Fit) -> None:
     run.state.seconds = run.clock.seconds
+    run.flush()
     run.writer.flush()
     run.checkpoints.save_last(run.learner, run.state)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import nn
 
 from bnexp.protocols import Batch, Measurement, Reading
@@ -23,6 +24,7 @@ class GradientNorm:
         if every is not None and every < 1:
             raise ValueError(f"every must be at least 1 or None, got {every}")
         self.every = every
+        self._parameters: list[nn.Parameter] = []
 
     def due(self, step: int) -> bool:
         return self.every is not None and step % self.every == 0
@@ -31,6 +33,10 @@ class GradientNorm:
         return nullcontext()
 
     def measure(self, model: nn.Module, step: int) -> list[Reading]:
-        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients).reshape(1)
+        # kept, because to walk through the modules takes as long as to compute the norm
+        self._parameters = self._parameters or list(model.parameters())
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        # what torch.nn.utils.get_total_norm does on accelerators; on the CPU it makes a call for each tensor
+        norms = torch._foreach_norm(gradients) if gradients else (torch.zeros(()),)
+        norm = torch.linalg.vector_norm(torch.stack(norms)).reshape(1)
         return [Reading(norm, lambda values: Measurement({"grad_norm": values[0]}))]

@@ -56,6 +56,7 @@ class RunWriter:
     def flush(self) -> None:
         """Put everything so far on disk."""
         self._hand_on()
+        self._metrics.flush()
         self._board.flush()
 
     def close(self) -> None:
@@ -78,10 +79,13 @@ class RunWriter:
         if not self._unwritten:
             return
         self._metrics.put(self._columns | self._row.scalars)
-        fresh = Measurement(
-            {tag: value for tag, value in self._row.scalars.items() if tag not in self._in_board},
-            {tag: value for tag, value in self._row.histograms.items() if tag not in self._in_board},
-        )
+        fresh = self._row if not self._in_board else self._without(self._in_board)
         self._board.write(self._columns["step"], fresh)
         self._in_board |= fresh.scalars.keys() | fresh.histograms.keys()
         self._unwritten = False
+
+    def _without(self, tags: set[str]) -> Measurement:
+        return Measurement(
+            {tag: value for tag, value in self._row.scalars.items() if tag not in tags},
+            {tag: value for tag, value in self._row.histograms.items() if tag not in tags},
+        )

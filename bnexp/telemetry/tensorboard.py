@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.protocols import Histogram, Measurement
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.hparams import take_back_end
 
 FLUSH_S = 10  # a killed run loses no more than this; the library's own default is two minutes
-QUEUE = 100
 
 
 class TensorBoardWriter:
@@ -26,23 +26,24 @@ class TensorBoardWriter:
     """
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
-        # Here and not above: reading a run must not wait for TensorBoard.
-        from torch.utils.tensorboard import SummaryWriter
-
         if resume_step is not None:
             take_back_end(folder)
             _wait_for_a_later_second(folder)
         # A new run too says where it starts: at a first start TensorBoard's slow loader forgets nothing.
         self._start = resume_step or 0
-        self._writer = SummaryWriter(str(folder), purge_step=self._start, max_queue=QUEUE, flush_secs=FLUSH_S)
-        self._events: Any = self._writer.file_writer
+        self._events = EventFile(folder, purge_step=self._start, flush_s=FLUSH_S)
 
     def write(self, step: int, measurement: Measurement) -> None:
         """Write what was measured at `step`; a histogram that counts nothing is left out."""
         if measurement.scalars:
-            self._write_scalars(step, measurement.scalars)
-        for tag, histogram in measurement.histograms.items():
-            self._write_histogram(step, tag, histogram)
+            self._events.add_scalars(measurement.scalars, step)
+        drawn = {
+            tag: as_drawn(histogram)
+            for tag, histogram in measurement.histograms.items()
+            if any(histogram.counts)
+        }
+        if drawn:
+            self._events.add_summary(_summary(drawn), step)
 
     def add(self, summary: Any, step: int) -> None:
         """Write a summary of another kind: knobs, a layout of charts, text, an image.
@@ -54,34 +55,36 @@ class TensorBoardWriter:
 
     def flush(self) -> None:
         """Wait until all is in the file."""
-        self._writer.flush()
+        self._events.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._events.close()
 
-    def _write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
-        # One event for the whole row: `add_scalar` makes an event for each tag, at four times the cost.
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        self._events.add_summary(Summary(value=values), step)
+def _summary(histograms: Mapping[str, Histogram]) -> Any:
+    # Here and not above: reading a run must not wait for TensorBoard.
+    from tensorboard.compat.proto.summary_pb2 import (  # type: ignore[import-untyped]
+        HistogramProto,
+        Summary,
+    )
 
-    def _write_histogram(self, step: int, tag: str, histogram: Histogram) -> None:
-        num = sum(histogram.counts)
-        if num == 0:
-            return
-        drawn = as_drawn(histogram)
-        self._writer.add_histogram_raw(
-            tag,
-            min=drawn.minimum,
-            max=drawn.maximum,
-            num=num,
-            sum=drawn.total,
-            sum_squares=drawn.sum_squares,
-            bucket_limits=drawn.limits,
-            bucket_counts=drawn.counts,
-            global_step=step,
-        )
+    return Summary(
+        value=[
+            Summary.Value(
+                tag=tag,
+                histo=HistogramProto(
+                    min=one.minimum,
+                    max=one.maximum,
+                    num=sum(one.counts),
+                    sum=one.total,
+                    sum_squares=one.sum_squares,
+                    bucket_limit=one.limits,
+                    bucket=one.counts,
+                ),
+            )
+            for tag, one in histograms.items()
+        ]
+    )
 
 
 def as_drawn(histogram: Histogram) -> Histogram:

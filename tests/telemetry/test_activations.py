@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnexp.engine.fit import read
+from bnexp.engine.rows import read
 from bnexp.telemetry.activations import Activations
 from bnexp.telemetry.counting import ACTIVATIONS
 from bnexp.telemetry.intervals import Due
@@ -19,7 +19,7 @@ def observe(x, y, due=BOTH):
     observer.begin(due)
     observer.enter("conv1.norm", x)
     observer.leave("conv1.norm", y)
-    return read(observer.readings())
+    return read([observer.readings()])[0]
 
 
 def pair():
@@ -67,7 +67,7 @@ def test_changing_the_tensors_afterwards_changes_nothing():
     x.zero_()
     observer.leave("conv1.norm", y)
     y.fill_(math.nan)
-    assert read(observer.readings()) == oracle
+    assert read([observer.readings()])[0] == oracle
 
 
 def test_an_empty_batch_has_no_percentiles_and_empty_histograms():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnexp.engine.fit import read
+from bnexp.engine.rows import read
 from bnexp.protocols import Batch
 from bnexp.telemetry.gradient_norm import GradientNorm
 
@@ -23,7 +23,7 @@ def test_it_is_the_length_of_all_gradients_as_one_vector(model):
     parts = [p.grad.double().numpy().ravel() for p in model.parameters() if p.grad is not None]
     oracle = float(np.sqrt(np.sum(np.concatenate(parts) ** 2)))
     assert len(parts) == 5
-    assert read(GradientNorm(1).measure(model, 0)).scalars == {
+    assert read([GradientNorm(1).measure(model, 0)])[0].scalars == {
         "grad_norm": pytest.approx(oracle, rel=1e-5, abs=0)
     }
 
@@ -31,11 +31,13 @@ def test_it_is_the_length_of_all_gradients_as_one_vector(model):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_gradient_that_is_not_finite_shows(model, value):
     model[2].weight.grad[0, 0] = value
-    assert read(GradientNorm(1).measure(model, 0)).scalars["grad_norm"] == pytest.approx(value, nan_ok=True)
+    assert read([GradientNorm(1).measure(model, 0)])[0].scalars["grad_norm"] == pytest.approx(
+        value, nan_ok=True
+    )
 
 
 def test_without_gradients_it_is_0():
-    assert read(GradientNorm(1).measure(nn.Linear(2, 2), 0)).scalars == {"grad_norm": 0.0}
+    assert read([GradientNorm(1).measure(nn.Linear(2, 2), 0)])[0].scalars == {"grad_norm": 0.0}
 
 
 def test_it_changes_nothing(model):
@@ -44,7 +46,7 @@ def test_it_changes_nothing(model):
     probe = GradientNorm(1)
     batch = Batch(torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))
     with probe.watching(model, batch, 0):
-        read(probe.measure(model, 0))
+        read([probe.measure(model, 0)])
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
     for parameter, before in zip(model.parameters(), gradients, strict=True):
         assert (parameter.grad is None) if before is None else torch.equal(parameter.grad, before)

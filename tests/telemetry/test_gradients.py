@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 import watched
 
-from bnexp.engine.fit import read
+from bnexp.engine.rows import read
 from bnexp.telemetry.counting import GRADIENTS
 from bnexp.telemetry.gradients import GradientProbe
 from bnexp.telemetry.intervals import Intervals
@@ -50,7 +50,7 @@ def test_values_that_are_not_finite_are_told_under_the_parameter_s_name():
     model = watched.network()
     watched.look([], model, watched.images())
     model.classifier.weight.grad[0, :3] = torch.tensor([math.nan, math.inf, -math.inf])
-    found = read(probe(model).measure(model, 0))
+    found = read([probe(model).measure(model, 0)])[0]
     assert found.scalars["nonfinite/classifier.weight"] == 3
     assert found.scalars["nonfinite/classifier.bias"] == 0
     assert sum(found.histograms["gradient/classifier.weight"].counts) == model.classifier.weight.numel() - 3

@@ -2,11 +2,13 @@
 
 import json
 import math
+import time
+from contextlib import closing
 
 import pytest
 
 from bnexp.errors import CheckpointError
-from bnexp.telemetry.jsonl import MetricsFile
+from bnexp.telemetry.jsonl import FLUSH_S, MetricsFile
 
 
 def rows(path):
@@ -26,16 +28,26 @@ def path(tmp_path):
     return tmp_path / "metrics.jsonl"
 
 
-def test_a_row_is_on_disk_as_soon_as_it_was_put(path):
-    file = MetricsFile(path)
-    file.put({"step": 0, "loss/train": 0.1})
-    assert rows(path) == [{"step": 0, "loss/train": 0.1}]
-    file.close()
+def test_flushed_rows_are_on_disk(path):
+    with closing(MetricsFile(path)) as file:
+        file.put({"step": 0, "loss/train": 0.1})
+        file.flush()
+        assert rows(path) == [{"step": 0, "loss/train": 0.1}]
+
+
+def test_rows_are_on_disk_soon_without_a_flush(path, monkeypatch):
+    with closing(MetricsFile(path)) as file:
+        file.put({"step": 0})
+        later = time.monotonic() + FLUSH_S + 0.1
+        monkeypatch.setattr("bnexp.telemetry.jsonl.time.monotonic", lambda: later)
+        file.put({"step": 1})
+        assert rows(path) == [{"step": 0}, {"step": 1}]
 
 
 def test_non_finite_numbers_are_null(path):
     put_all(path, {"step": 0, "a": math.nan, "b": math.inf, "c": -math.inf, "d": 1e308})
-    assert path.read_text() == '{"step": 0, "a": null, "b": null, "c": null, "d": 1e+308}\n'
+    assert rows(path) == [{"step": 0, "a": None, "b": None, "c": None, "d": 1e308}]
+    assert "N" not in path.read_text()
 
 
 @pytest.mark.parametrize("second", [{"step": 20, "a": 1, "b": 2}, {"step": 20}])
@@ -43,8 +55,10 @@ def test_a_row_put_again_takes_the_place_of_the_first(path, second):
     file = MetricsFile(path)
     for row in ({"step": 0}, {"step": 20, "a": 123456}, second):
         file.put(row)
+    file.flush()
     assert rows(path) == [{"step": 0}, second]
     file.put({"step": 40})
+    file.flush()
     assert rows(path) == [{"step": 0}, second, {"step": 40}]
     file.close()
 

@@ -8,7 +8,7 @@ import torch
 import watched
 from torch import nn
 
-from bnexp.engine.fit import read
+from bnexp.engine.rows import read
 from bnexp.norms.custom import CustomNorm
 from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES
 from bnexp.telemetry.intervals import Due, Intervals
@@ -43,7 +43,7 @@ def observe(made, inputs, due=SCALARS, channels=()):
         if name in made:
             made[name](x)  # moves the buffers, as the training pass does
         observer.leave(name, x)
-    return read(observer.readings())
+    return read([observer.readings()])[0]
 
 
 def numpy_gaps(layer, x):

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from bnexp.engine.fit import read
+from bnexp.engine.rows import read
 from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
 from bnexp.models.resnet import ResNet
@@ -43,4 +43,4 @@ def look(probes, model, *batches, step=0):
             watching.enter_context(probe.watching(model, batches[0], step))
         for batch in batches:
             F.cross_entropy(model(batch.inputs), batch.targets).backward()
-    return read([reading for probe in probes for reading in probe.measure(model, step)])
+    return read([[reading for probe in probes for reading in probe.measure(model, step)]])[0]
