@@ -26,6 +26,7 @@ from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
 from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
+from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
 from bnexp.protocols import Dataset, Probe, Split
@@ -173,6 +174,7 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
         head_norm=bind(make(config.head_norm)),
         placement=config.placement,
         activation=config.activation,
+        weight_standardization=config.weight_standardization,
     )
     network = make(config.model)
     model: nn.Module = network(image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units)
@@ -204,7 +206,10 @@ def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[
 
 
 def _start(model: nn.Module, config: TrainConfig) -> list[str]:
-    return load_weights(model, config.weights, Path(config.runs_dir)) if config.weights is not None else []
+    notes = unit_notes(model, weight_standardization=config.weight_standardization)
+    if config.weights is None:
+        return notes
+    return notes + load_weights(model, config.weights, Path(config.runs_dir))
 
 
 def _held(config: TrainConfig, device: torch.device, pixels: Pixels, held: Split) -> EvalBatches:

@@ -74,6 +74,7 @@ class TrainConfig:
     momentum: float | None
     placement: str
     activation: str
+    weight_standardization: bool
     device: str
     precision: str
     compile: bool

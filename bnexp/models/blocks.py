@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,7 @@ from bnexp.config import PLACEMENTS
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.models.dropout import Dropout
 from bnexp.models.limits import require_choice
+from bnexp.models.standardized import StandardizedConv2d
 from bnexp.protocols import NormFactory
 
 Shape = tuple[int, ...]
@@ -84,9 +86,11 @@ class Units:
         norm: of the body; head_norm: of the dense head.
         placement: pre, post or preact.
         activation: a name in ACTIVATIONS.
+        weight_standardization: make every convolution a `StandardizedConv2d`. Dense units and classifiers
+            stay plain, as in the method's source.
     Raises:
-        ConfigError: unknown placement or activation; when a unit is made, also a norm that refuses its
-            place, which is then named.
+        ConfigError: unknown placement or activation; when a unit is made, also a norm or a convolution that
+            refuses its place, which is then named.
     Source: Ioffe & Szegedy 2015, arXiv:1502.03167, §3.2 (pre); He et al. 2016, arXiv:1603.05027 (preact).
     """
 
@@ -94,6 +98,7 @@ class Units:
     head_norm: NormFactory
     placement: str
     activation: str
+    weight_standardization: bool = False
 
     def __post_init__(self) -> None:
         require_choice("placement", self.placement, PLACEMENTS)
@@ -129,8 +134,15 @@ class Units:
         parts = self._around(name, self.norm, place, dropout, activate)
         parts |= {"early_pool": _POOLS[early_pool]()} if early_pool else {}
         parts |= {"pool": _POOLS[pool]()} if pool else {}
-        linear = partial(nn.Conv2d, shape[0], channels, kernel_size, stride=stride, padding=padding)
+        linear = self._convolution(name, shape, channels, kernel_size, stride, padding)
         return self._chain(parts, linear, self.norm, left, into_norm)
+
+    def bare_conv(
+        self, name: str, shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> Unit:
+        """Return a convolution with a bias and nothing around it."""
+        linear = self._convolution(name, shape, channels, kernel_size, stride, padding)
+        return Unit({"linear": linear()}, _slide(name, shape, channels, kernel_size, stride, padding))
 
     def dense(
         self, name: str, shape: Shape, features: int, *, head: bool = False, dropout: float = 0.0
@@ -152,6 +164,17 @@ class Units:
         if factory.replaces_activation or self.activation == "identity":
             return None
         return ACTIVATIONS[self.activation]()
+
+    def _convolution(
+        self, name: str, shape: Shape, channels: int, kernel_size: int, stride: int, padding: int
+    ) -> Callable[..., nn.Module]:
+        kind = StandardizedConv2d if self.weight_standardization else nn.Conv2d
+
+        def make(bias: bool = True) -> nn.Module:
+            with _blamed(f"{name}.linear"):
+                return kind(shape[0], channels, kernel_size, stride=stride, padding=padding, bias=bias)
+
+        return make
 
     def _around(
         self, name: str, factory: NormFactory, place: Shape, dropout: float = 0.0, activate: bool = True
@@ -177,19 +200,20 @@ class Units:
         return Unit({part: parts[part] for part in order}, shape)
 
 
-def bare_conv(shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> Unit:
-    """Return a convolution with a bias and nothing around it."""
-    conv = nn.Conv2d(shape[0], channels, kernel_size, stride=stride, padding=padding)
-    return Unit({"linear": conv}, _slide("conv", shape, channels, kernel_size, stride, padding))
-
-
 def _norm(name: str, factory: NormFactory, place: Shape) -> nn.Module:
-    try:
+    with _blamed(f"{name}.norm"):
         return factory(place[0], place[1:])
+
+
+@contextmanager
+def _blamed(part: str) -> Iterator[None]:
+    """Name the part of the network that refuses to be made."""
+    try:
+        yield
     except ConfigError as error:
-        raise ConfigError([f"{name}.norm: {problem}" for problem in error.problems]) from error
+        raise ConfigError([f"{part}: {problem}" for problem in error.problems]) from error
     except ShapeError as error:
-        raise ShapeError(f"{name}.norm: {error}") from error
+        raise ShapeError(f"{part}: {error}") from error
 
 
 def _slide(name: str, shape: Shape, channels: int, kernel_size: int, stride: int, padding: int) -> Shape:

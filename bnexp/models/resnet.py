@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
-from bnexp.models.blocks import GlobalAverage, Shape, Units, bare_conv
+from bnexp.models.blocks import GlobalAverage, Shape, Units
 from bnexp.models.limits import is_count
 
 
@@ -35,7 +35,7 @@ class BasicBlock(nn.Module):
         self.shape = self.conv2.shape
         self.shortcut: nn.Module = nn.Identity()
         if shape != self.shape and preact:
-            self.shortcut = bare_conv(shape, channels, 1, stride=stride)
+            self.shortcut = units.bare_conv(f"{name}.shortcut", shape, channels, 1, stride=stride)
         elif shape != self.shape:
             self.shortcut = units.conv(f"{name}.shortcut", shape, channels, 1, stride=stride, activate=False)
         activation = units.activation_of(units.norm) if pre else None
@@ -80,7 +80,7 @@ class ResNet(nn.Sequential):
         blocks, base = _plan(depth, width)
         preact = units.placement == "preact"
         self.stem = (
-            bare_conv(image_shape, base, 3, padding=1)
+            units.bare_conv("stem", image_shape, base, 3, padding=1)
             if preact
             else units.conv("stem", image_shape, base, 3, padding=1)
         )

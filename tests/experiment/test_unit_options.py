@@ -1,0 +1,30 @@
+"""Whole runs with the options of the units."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from whole_runs import Train, assert_same_run, resume
+
+SHORT = ("steps=8", "data.train_size=200")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("model=lenet", "weight_standardization=true", "norm=group"),
+        ("model=resnet", "model.depth=8", "model.width=4", "weight_standardization=true", "norm=custom"),
+    ],
+    ids=" ".join,
+)
+def test_a_network_with_the_option_trains(words: tuple[str, ...], train: Train) -> None:
+    ran = train(*SHORT, *words)
+    assert ran.result["status"] == "finished"
+    assert math.isfinite(ran.result["loss/test"])
+
+
+def test_a_standardized_run_resumes_bit_for_bit(train: Train) -> None:
+    words = (*SHORT, "weight_standardization=true", "norm=group")
+    whole, halted = train(*words), train(*words, stop_after=3)
+    assert_same_run(resume(halted), whole)
