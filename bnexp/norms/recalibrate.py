@@ -1,0 +1,182 @@
+"""Population statistics: what running averages estimate, measured after training instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.errors import ConfigError
+from bnexp.norms.moments import batch_moments
+
+BUFFERS = ("running_mean", "running_var")
+
+
+@dataclass
+class Population:
+    """Count, mean and sum of squared deviations from it, (C,) in float64, of all values added so far.
+
+    Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
+    variances", eq. 2.1; E[x^2] - E[x]^2 would cancel.
+    """
+
+    count: int = 0
+    mean_C: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    squares_C: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+
+    def add(self, x: Tensor) -> None:
+        """Add a batch (N, C, *); one without values changes nothing."""
+        n = x.numel() // x.shape[1]
+        if n == 0:
+            return
+        # not every accelerator has float64
+        wide = (x.cpu() if x.device.type == "mps" else x).double()
+        mean_C, batch_var_C, _ = batch_moments(wide)
+        apart_C = mean_C - self.mean_C.to(mean_C.device)
+        total = self.count + n
+        between_C = apart_C.square() * (self.count / total * n)
+        self.mean_C = self.mean_C.to(mean_C.device) + apart_C * (n / total)
+        self.squares_C = self.squares_C.to(mean_C.device) + batch_var_C * n + between_C
+        self.count = total
+
+    @property
+    def unbiased_var_C(self) -> Tensor:
+        return self.squares_C / (self.count - 1)
+
+
+def tracking(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers with running statistics, by qualified name: those with both buffers."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if all(isinstance(module._buffers.get(buffer), Tensor) for buffer in BUFFERS)
+    }
+
+
+@contextmanager
+def batch_mode(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
+    """Let layers with running statistics normalize as in training, and everything else evaluate (no dropout).
+
+    Yields those layers by name; one that stays in evaluation mode when it is put into training mode (a frozen
+    one) keeps to its running statistics and is left out. On leaving, whatever happened, every module has its
+    own mode and every buffer its value again, in the same tensor.
+    """
+    with _preserved(model):
+        model.eval()
+        layers = tracking(model)
+        for layer in layers.values():
+            layer.train()
+        yield {name: layer for name, layer in layers.items() if layer.training}
+
+
+def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, layer_by_layer: bool = False) -> list[str]:
+    """Set running statistics to the mean and the variance (/(N - 1)) of all that flows into each layer.
+
+    Every value counts alike, whatever the sizes of the batches, and the variance is that of all values
+    together: it includes the differences between batches, which the mean of batch variances leaves out. A
+    layer used several times in a pass pools all its inputs. Modes, momentum and all other buffers stay as
+    they are; the statistics are written in place, after the last pass, or not at all if anything fails.
+
+    Args:
+        model: not compiled, because compiled code does not show what flows into its layers.
+        batches: inputs, on the model's device, in batches as large as in training. Class-pure batches bias
+            all layers but the first, which then see each other normalized by one class.
+        layer_by_layer: measure one layer after another, those before it already evaluated by their new
+            statistics, instead of all at once behind layers that normalize by the batch. The statistics
+            then are exactly those that evaluation meets; `batches` is gone through once for each layer and
+            must be iterable again.
+    Returns the layers' names; none where no layer has running statistics.
+    Raises:
+        ConfigError: fewer than two values a channel.
+        ArithmeticError: a layer's inputs are not finite.
+    Source: Wu & Johnson 2021, arXiv:2105.07576, section 3 (PreciseBN). Departs from it in: the variance is
+        unbiased, moments are merged in float64, and the layer-by-layer mode.
+    """
+    with batch_mode(model) as layers, torch.no_grad():
+        found = _one_by_one(model, layers, batches) if layer_by_layer else _at_once(model, layers, batches)
+    for name, population in found.items():
+        _write(layers[name], population)
+    return list(found)
+
+
+def _at_once(
+    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor]
+) -> dict[str, Population]:
+    populations: dict[str, Population] = {}
+    with _shown(layers, lambda name, x: populations.setdefault(name, Population()).add(x)):
+        for x in batches:
+            model(x)
+    return _checked(layers, populations)
+
+
+def _one_by_one(
+    model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor]
+) -> dict[str, Population]:
+    model.eval()
+    order: dict[str, None] = {}
+    with _shown(layers, lambda name, x: order.setdefault(name)):
+        for x in batches:
+            model(x)
+            break
+    found: dict[str, Population] = {}
+    for name in order or layers:
+        found |= _at_once(model, {name: layers[name]}, batches)
+        _write(layers[name], found[name])
+    return found
+
+
+@contextmanager
+def _shown(layers: Mapping[str, nn.Module], look: Callable[[str, Tensor], Any]) -> Iterator[None]:
+    """Show `look` what each layer is given."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda module, inputs: look(name, inputs[0]) and None
+
+    handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _checked(layers: Mapping[str, nn.Module], populations: dict[str, Population]) -> dict[str, Population]:
+    fewest = min((population.count for population in populations.values()), default=0)
+    if layers and fewest < 2:
+        raise ConfigError(
+            f"recalibration needs at least 2 values a channel, got {fewest}: give it more examples"
+        )
+    for name, population in populations.items():
+        if not bool(torch.isfinite(population.squares_C).all()):
+            raise ArithmeticError(f"what flows into {name} is not finite")
+    return populations
+
+
+def _write(layer: nn.Module, population: Population) -> None:
+    with torch.no_grad():
+        layer.get_buffer("running_mean").copy_(population.mean_C)
+        layer.get_buffer("running_var").copy_(population.unbiased_var_C)
+
+
+@contextmanager
+def _preserved(model: nn.Module) -> Iterator[None]:
+    """Give every module its mode and every buffer its tensor and value back, whatever happens."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for module, name, buffer, value in buffers:
+                module._buffers[name] = buffer.copy_(value)
