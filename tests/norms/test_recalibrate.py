@@ -123,7 +123,7 @@ def test_means_equal_update_bns_on_equal_batches(kind: str) -> None:
 
 
 def test_variances_exceed_update_bns_by_the_differences_between_batches() -> None:
-    """(N - 1) ours = sum_b (n - 1) s_b^2 + n sum_b (mean_b - mean)^2, and update_bn's is the mean of s_b^2."""
+    """(N - 1) ours = sum_b (n - 1) s_b^2 + n sum_b (mean_b - mean)^2; update_bn has the mean of s_b^2."""
     parts = batches(data(), [8] * 6)
     ours, theirs = network(), network()
     recalibrate(ours, parts)
