@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bnexp.norms.recalibrate import tracking
@@ -22,16 +24,17 @@ def fold(model: nn.Module) -> tuple[nn.Module, list[str]]:
     With s = weight / sqrt(running_var + eps) of the norm, the layer before it becomes W' = s * W for each
     output channel and b' = (b - running_mean) * s + bias; in the norm's place stands `Identity`. Two layers
     are adjacent where they are so in a `Sequential`: a pool or an activation between them keeps them apart,
-    and a norm before a weight stays, because zero padding would come out as another constant.
+    and a norm before a weight stays, because the zeros of its padding would have to become other constants.
 
     Also returns the qualified names of the folded norms; none where nothing is adjacent, or every norm
     measures its input in evaluation too. The copy is in evaluation mode; `model` is left alone.
     Source: torch.nn.utils.fusion, whose function does the arithmetic.
     """
     folded = copy.deepcopy(model).eval()
-    names = []
-    for name, sequence, (before, after) in list(_pairs(folded)):
-        weighted, norm = sequence[before], sequence[after]
+    pairs = list(_pairs(folded))
+    for _, sequence, place in pairs:
+        weighted: Any = sequence[place]
+        norm: Any = sequence[place + 1]
         weighted.weight, weighted.bias = fuse_conv_bn_weights(
             weighted.weight,
             weighted.bias,
@@ -41,38 +44,43 @@ def fold(model: nn.Module) -> tuple[nn.Module, list[str]]:
             norm.weight,
             norm.bias,
         )
-        sequence[after] = nn.Identity()
-        names.append(name)
-    return folded, names
+        sequence[place + 1] = nn.Identity()
+    return folded, [name for name, _, _ in pairs]
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Sequential, tuple[int, int]]]:
-    """Find each norm that can be folded: its name, the sequence in which it stands, and both places there."""
+def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Sequential, int]]:
+    """Find each norm that can be folded: its name, the sequence in which it stands, the place before it."""
     uses = Counter(module for _, module in model.named_modules(remove_duplicate=False))
-    candidates = {layer: name for name, layer in tracking(model).items() if uses[layer] == 1}
-    for sequence in [module for module in model.modules() if isinstance(module, nn.Sequential)]:
-        if type(sequence).forward is not nn.Sequential.forward:
+    norms = {layer: name for name, layer in tracking(model).items() if _stands_alone(layer, uses)}
+    for sequence in model.modules():
+        if not isinstance(sequence, nn.Sequential) or type(sequence).forward is not nn.Sequential.forward:
             continue
-        for place, (before, after) in enumerate(zip(sequence[:-1], sequence[1:], strict=True)):
-            foldable = type(before) in WEIGHTS and uses[before] == 1 and after in candidates
-            if foldable and _is_affine(after, before):
-                yield candidates[after], sequence, (place, place + 1)
+        for place, (before, after) in enumerate(pairwise(sequence)):
+            weighted = type(before) in WEIGHTS and _stands_alone(before, uses)
+            if weighted and after in norms and _is_affine(after, before):
+                yield norms[after], sequence, place
 
 
-def _is_affine(norm: nn.Module, before: nn.Module) -> bool:
+def _stands_alone(layer: nn.Module, uses: Counter[nn.Module]) -> bool:
+    """Whether the layer stands in one place, with nothing hooked to it that would go on after folding."""
+    return uses[layer] == 1 and not layer._forward_hooks and not layer._forward_pre_hooks
+
+
+def _is_affine(norm: Any, before: Any) -> bool:
     """Whether evaluation is (x - running_mean) / sqrt(running_var + eps) * weight + bias.
 
-    Layers are asked by a trial rather than by their class, because subclasses and a user's own layers may do
-    more than they inherit.
+    Layers are asked by a trial rather than by their class: subclasses and a user's own layers may do more
+    than what they inherit says.
     """
-    if not all(hasattr(norm, part) for part in ("eps", "weight", "bias")):
+    channels = len(before.weight)
+    known = all(hasattr(norm, part) for part in ("eps", "weight", "bias"))
+    if not known or len(norm.running_mean) != channels:
         return False
-    trial = copy.deepcopy(norm).double().eval()
-    running_mean, running_var = trial.get_buffer("running_mean"), trial.get_buffer("running_var")
-    axes = before.weight.dim() - 2 if isinstance(before.weight, Tensor) else 0
+    trial = copy.deepcopy(norm).cpu().double().eval()
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(4, len(running_mean), *(2,) * axes, generator=generator, dtype=torch.float64)
-    x = x.to(running_mean.device)
-    expected = F.batch_norm(x, running_mean, running_var, trial.weight, trial.bias, eps=float(trial.eps))
+    x = torch.randn(4, channels, *(2,) * (before.weight.dim() - 2), generator=generator, dtype=torch.float64)
+    expected = F.batch_norm(
+        x, trial.running_mean, trial.running_var, trial.weight, trial.bias, eps=float(trial.eps)
+    )
     with torch.no_grad():
         return torch.allclose(trial(x), expected, rtol=1e-9, atol=1e-9)
