@@ -32,7 +32,7 @@ from bnexp.norms.traits import bind
 from bnexp.protocols import Dataset, Probe, Split
 from bnexp.seeding import stream
 from bnexp.telemetry import probes as telemetry
-from bnexp.weights import load_weights
+from bnexp.weights import load_weights, locate
 
 TRAIN_EVAL_EXAMPLES = 10_000  # measuring more of the training split would tell little and cost an epoch
 
@@ -52,6 +52,7 @@ class Parts:
     val: EvalBatches | None
     test: EvalBatches
     sites: list[preflight.NormSite]
+    weights: Path | None
     notes: list[str]
 
     @property
@@ -89,10 +90,11 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     total_steps = attempt(_total_steps, config, batches)
     schedule = attempt(_schedule, make_schedule, total_steps)
     sites = attempt(_checked_sites, model, dataset, batches)
-    notes = attempt(_start, model, config)
+    weights = attempt(locate, config.weights, Path(config.runs_dir))
+    notes = (attempt(_notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
     attempt.finish()
     assert device and splits and model and batches and total_steps and schedule and make_optimizer
-    assert sites is not None and notes is not None
+    assert sites is not None
     model.to(device)
     pixels, held = batches.pixels, partial(_held, config, device, batches.pixels)
     return Parts(
@@ -107,6 +109,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
         val=held(splits.val) if splits.val is not None else None,
         test=held(splits.test),
         sites=sites,
+        weights=weights,
         notes=notes,
     )
 
@@ -205,11 +208,8 @@ def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[
     return schedule
 
 
-def _start(model: nn.Module, config: TrainConfig) -> list[str]:
-    notes = unit_notes(model, weight_standardization=config.weight_standardization)
-    if config.weights is None:
-        return notes
-    return notes + load_weights(model, config.weights, Path(config.runs_dir))
+def _notes(model: nn.Module, config: TrainConfig) -> list[str]:
+    return unit_notes(model, weight_standardization=config.weight_standardization)
 
 
 def _held(config: TrainConfig, device: torch.device, pixels: Pixels, held: Split) -> EvalBatches:

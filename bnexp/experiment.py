@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +32,10 @@ log = logging.getLogger("bnexp")
 
 @dataclass
 class Experiment:
-    """A run that is ready to train: everything built and checked, nothing trained."""
+    """A run that is ready to train: everything built and checked, nothing trained.
+
+    `config` names the weights file and the number of threads that the run has, whatever was asked for.
+    """
 
     config: TrainConfig
     parts: Parts
@@ -42,9 +45,13 @@ class Experiment:
 
 
 @contextmanager
-def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Experiment]:
+def prepared(
+    composition: Composition, *, in_sweep: bool = False, going_on: bool = False
+) -> Iterator[Experiment]:
     """Build the run that `composition` describes, in its own threads and determinism.
 
+    Args:
+        going_on: the run has a checkpoint of its own, so that what it once started from is not looked for.
     Raises:
         BnexpError: something in it cannot work; nothing has been written then.
     """
@@ -52,8 +59,11 @@ def prepared(composition: Composition, *, in_sweep: bool = False) -> Iterator[Ex
     threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
     threads = threads if 1 <= threads <= MOST_THREADS else 1
     with environment(threads, config.deterministic):
-        parts = assembly.build(config, composition.problems, composition.broken)
+        started = replace(config, weights=None) if going_on else config
+        parts = assembly.build(started, composition.problems, composition.broken)
         probes, notes = assembly.probes(config, parts)
+        source = str(parts.weights) if parts.weights is not None else config.weights
+        config = replace(config, weights=source, threads=threads)
         yield Experiment(config, parts, probes, composition.notes + parts.notes + notes, TrainState(threads))
 
 

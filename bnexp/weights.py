@@ -13,17 +13,13 @@ from bnexp.runs.directory import find
 CLASSIFIER = "classifier."
 
 
-def load_weights(model: nn.Module, reference: str, runs_dir: Path) -> list[str]:
-    """Give `model` the weights and buffers that `reference` holds; return what a user should know of it.
+def load_weights(model: nn.Module, path: Path) -> list[str]:
+    """Give `model` the weights and buffers that the file `path` holds; return what a user should know of it.
 
-    Args:
-        reference: a weights file, or a run (its folder, its name, or `last`), whose best weights are taken,
-            its last ones where it has no best.
     The classifier keeps its initial weights where the number of classes differs.
     Raises:
         CheckpointError: no such file; any other tensor is missing, left over or of another shape.
     """
-    path = _file(reference, runs_dir)
     content = read(path)
     state = content.get("model", content)
     own = model.state_dict()
@@ -43,14 +39,22 @@ def load_weights(model: nn.Module, reference: str, runs_dir: Path) -> list[str]:
     )
 
 
-def _file(reference: str, runs_dir: Path) -> Path:
+def locate(reference: str, runs_dir: Path) -> Path:
+    """Return the weights file that `reference` means today, as a path that means it tomorrow.
+
+    Args:
+        reference: a weights file, or a run (its folder, its name, or `last`), whose best weights are taken,
+            its last ones where it has no best.
+    Raises:
+        CheckpointError: there is no such file or run, or the run holds no weights.
+    """
     path = Path(reference)
     if path.is_file():
-        return path
+        return path.resolve()
     run = path if path.is_dir() else _run(reference, runs_dir)
     for name in ("best.pt", "last.pt"):
         if (run / name).is_file():
-            return run / name
+            return (run / name).resolve()
     raise CheckpointError(f"weights={reference}: {run} holds neither best.pt nor last.pt")
 
 

@@ -27,7 +27,8 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str]) -> int:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
     config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
     console = Console()
-    with experiment.prepared(Composition(config, [], [])) as ready:
+    going_on = directory.last_file.exists()
+    with experiment.prepared(Composition(config, [], []), going_on=going_on) as ready:
         tables.what_will_run(console, ready)
         with training_progress(ready.parts) as progress:
             outcome = experiment.run(ready, directory, progress, resumed=True)

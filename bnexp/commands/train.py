@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -51,19 +52,22 @@ def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
 def checked(compositions: Sequence[Composition]) -> Sequence[Composition]:
     """Build every run and throw it away, so that a sweep does not find a mistake when hours have passed.
 
+    Returns the runs with what `weights=last` means now, before the sweep leaves newer ones.
+
     Raises:
         ConfigError: some run cannot be built; holds all reasons.
     """
     problems: list[str] = []
+    found: list[Composition] = []
     for composition in compositions:
         try:
-            with experiment.prepared(composition, in_sweep=True):
-                pass
+            with experiment.prepared(composition, in_sweep=True) as ready:
+                found.append(replace(composition, config=ready.config))
         except BnexpError as error:
             problems += str(error).splitlines()
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))
-    return compositions
+    return found
 
 
 def run_one(composition: Composition, *, in_sweep: bool) -> Outcome:

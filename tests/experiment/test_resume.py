@@ -25,6 +25,7 @@ from whole_runs import (
 )
 
 from bnexp import cli, experiment
+from bnexp.composition.compose import as_yaml
 from bnexp.models.lenet import LeNet
 
 # With these words the validation loss soon rises again.
@@ -169,6 +170,16 @@ def test_a_resumed_run_computes_on_the_threads_it_began_with(
         experiment.run(prepared, stopped.directory, Silent(stop_after=8))
     assert resume(stopped, stop_after=1).result["threads"] == 1
     assert train("threads=auto", "steps=1").result["threads"] == 3
+
+
+def test_a_run_killed_before_its_first_checkpoint_keeps_its_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(experiment, "cores", lambda: 3)
+    with experiment.prepared(composed(f"{tmp_path}/runs", ("threads=auto",)), in_sweep=True) as prepared:
+        killed = Ran(experiment.new_directory(prepared.config))
+        killed.directory.write_config(as_yaml(prepared.config))
+    assert resume(killed, stop_after=1).result["threads"] == 1
 
 
 def test_tensorboard_shows_a_resumed_run_as_one(train: Train, settled: Train) -> None:

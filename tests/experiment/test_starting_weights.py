@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from whole_runs import Ran, Train, assert_same, load, ready
 
 from bnexp import cli
@@ -29,6 +30,45 @@ def test_a_run_starts_from_another_runs_best_weights(train: Train, source: Ran) 
         started = train(*SOURCE[:3], f"weights={reference}", "steps=1")
         assert started.rows[0]["loss/val"] == source.result["loss/val"]
         assert started.rows[0]["accuracy/val"] == source.result["accuracy/val"]
+
+
+def test_what_a_run_started_from_is_recorded_for_good(
+    train: Train, source: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`last` means another run as soon as this one has begun."""
+    started = [train(*SOURCE[:3], f"weights={reference}", "steps=1") for reference in ("last", "last")]
+    sources = [yaml.safe_load(ran.directory.config_file.read_text())["weights"] for ran in started]
+    assert sources == [str(ran.directory.best_file.resolve()) for ran in (source, started[0])]
+    assert len({ran.result["config_hash"] for ran in started}) == 2
+    monkeypatch.chdir(source.path)
+    relative = train(*SOURCE[:3], "weights=best.pt", "steps=1")
+    assert relative.result["config_hash"] == started[0].result["config_hash"]
+
+
+def test_every_run_of_a_sweep_starts_from_the_same_weights(train: Train, source: Ran, tmp_path: Path) -> None:
+    words = ("threads=1", "data.train_size=100", *SOURCE[:3], "steps=1", f"runs_dir={tmp_path}/runs")
+    assert cli.run(["train", "-m", *words, "weights=last", "seed=0,1"]) == 0
+    swept = [path for path in tmp_path.glob("runs/*/*/config.yaml") if path.parent != source.path]
+    assert [yaml.safe_load(path.read_text())["weights"] for path in swept] == [
+        str(source.directory.best_file.resolve())
+    ] * 2
+
+
+def test_a_resumed_run_has_no_need_of_what_it_started_from(
+    train: Train, tmp_path: Path, source: Ran, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = train(*SOURCE[:3], f"weights={source.path}", stop_after=8)
+    config = stopped.directory.config_file.read_text()
+    shutil.rmtree(source.path)
+    assert cli.run(["resume", str(stopped.path)]) == 0
+    assert stopped.result["status"] == "finished"
+    assert stopped.directory.config_file.read_text() == config
+    stopped.directory.last_file.unlink()
+    stopped.directory.result_file.unlink()
+    capsys.readouterr()
+    assert cli.run(["resume", str(stopped.path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert str(source.path) in line
 
 
 def test_a_bare_state_dict_serves_as_well(train: Train, tmp_path: Path, source: Ran) -> None:

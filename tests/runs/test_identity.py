@@ -40,6 +40,7 @@ def config(**changes):
         (config(), config(telemetry={"scalars_every": None})),
         (config(), config(data_dir="/elsewhere", runs_dir="/r", output_dir="/o")),
         (config(), config(data=BASE["data"] | {"data_dir": "/elsewhere"})),
+        (config(threads="auto"), config(threads=2)),
         (config(), config(momentum=0.01)),
         (config(), config(head_norm=None)),
         (config(), config(model=BASE["model"] | {"widths": (6, 16)})),
