@@ -69,8 +69,7 @@ class CustomNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() not in (2, 3, 4, 5) or x.shape[1] != self.num_features or not x.is_floating_point():
-            raise ShapeError(self._misfit(x))
+        self._check(x)
         if not self.training:
             running_mean, running_var = self.running_mean, self.running_var
             if running_mean is not None and running_var is not None:
@@ -99,10 +98,12 @@ class CustomNorm(nn.Module):
         moments.move(running_mean, mean_C, momentum)
         moments.move(running_var, moments.unbiased(batch_var_C, n), momentum)
 
-    def _misfit(self, x: Tensor) -> str:
+    def _check(self, x: Tensor) -> None:
+        if x.dim() in (2, 3, 4, 5) and x.shape[1] == self.num_features and x.is_floating_point():
+            return
         wanted = f"floating point of shape (N, {self.num_features}) or (N, {self.num_features}, *)"
         given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
-        return (
+        raise ShapeError(
             f"input must be {wanted}, * up to three axes, got {given}: make num_features the size of axis 1"
         )
 

@@ -64,6 +64,19 @@ def moments_from(x: Tensor) -> tuple[Tensor, Tensor]:
     return pivot_C + residual_C, (shifted - across(residual_C, ndim)).square().mean(dims)
 
 
+def merged_moments(counts_G: Tensor, means_GC: Tensor, vars_GC: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean (C,) and biased var (C,) of all values of G parts, given each part's count and moments.
+
+    N var = sum_g n_g var_g + sum_g n_g (mean_g - mean)^2 with N = sum_g n_g: sums of squares about each
+    part's own mean do not cancel as E[x^2] - mean^2 does. A part without values has no weight, whatever
+    moments it brings; without any value at all both are NaN.
+    Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm", eq. 2.1, for G parts.
+    """
+    share_G1 = (counts_G / counts_G.sum()).unsqueeze(1)
+    mean_C = (share_G1 * means_GC).sum(0)
+    return mean_C, (share_G1 * (vars_GC + (means_GC - mean_C).square())).sum(0)
+
+
 def inverse_std(var_C: Tensor, eps: float) -> Tensor:
     """Return 1 / sqrt(var + eps); eps inside the root bounds value and slope where a channel is constant.
 
