@@ -116,7 +116,7 @@ def run(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = distributed.FileStore(str(Path(folder) / "store"), PROCESSES)
     distributed.init_process_group(
-        "gloo", store=store, rank=rank, world_size=PROCESSES, timeout=timedelta(seconds=60)
+        "gloo", store=store, rank=rank, world_size=PROCESSES, timeout=timedelta(minutes=10)
     )
     try:
         torch.save(answers(rank), Path(folder) / f"{rank}.pt")

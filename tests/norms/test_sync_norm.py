@@ -23,7 +23,10 @@ from bnexp.norms.sync_builtin import SyncBuiltinNorm
 def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """Return what each process of a group found."""
     folder = tmp_path_factory.mktemp("group")
-    torch.multiprocessing.spawn(run, (str(folder),), PROCESSES)
+    torch.multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["sync_ranks"]
+    )  # one import of torch
+    torch.multiprocessing.start_processes(run, (str(folder),), PROCESSES, start_method="forkserver")
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(PROCESSES)]
 
 
