@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from processor import processor
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -235,17 +236,6 @@ def _row(name: str, found: Results) -> list[str]:
         cells += [f"{found['ratios'][f'{name}/{other}']:.3f}", f"{limit:.2f}"] if limit else ["", ""]
     size = found["bytes_per_1000_steps"].get(name)
     return [*cells, "" if size is None else f"{size / 1000:,.0f}"]
-
-
-def processor() -> str:
-    """Return the processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.errors import ShapeError
-from bnexp.norms import moments
+from bnexp.errors import ConfigError, ShapeError
+from bnexp.norms import compiled, moments
 from bnexp.norms.derivatives import normalize_by, normalize_by_batch
 from bnexp.norms.knobs import check_knobs
 
@@ -29,8 +29,10 @@ class CustomNorm(nn.Module):
         momentum: weight of the new batch in the running averages, in [0, 1]; None weighs all batches alike.
         affine: learn weight and bias, which start at 1 and 0.
         track_running_stats: keep the buffers.
+        core: auto takes the compiled arithmetic of `bnexp.norms.compiled` where it is there and faster; eager
+            takes torch's operations only. They differ by rounding.
     Raises:
-        ConfigError: num_features < 1, eps not above 0 and finite, or momentum outside [0, 1].
+        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], or another core.
         ShapeError: x is not floating point, has other than C channels or 2 to 5 axes, or one value per
             channel where the batch is to be measured; unlike in torch, such a batch is not counted.
     Precision: float16 and bfloat16 are computed in float32 and cast back; float64 stays float64.
@@ -57,11 +59,14 @@ class CustomNorm(nn.Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        core: str = "auto",
     ) -> None:
         super().__init__()
         check_knobs(num_features, eps, momentum)
+        if core not in compiled.CORES:
+            raise ConfigError(f"core must be one of {', '.join(compiled.CORES)}, got {core!r}")
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.affine, self.track_running_stats = affine, track_running_stats
+        self.affine, self.track_running_stats, self.core = affine, track_running_stats, core
         for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():
             self.register_parameter(name, nn.Parameter(start(num_features)) if affine else None)
         for name, start in {"running_mean": torch.zeros, "running_var": torch.ones}.items():
@@ -80,7 +85,7 @@ class CustomNorm(nn.Module):
                 f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
                 "use batches of 2 or more (drop_last=auto drops a last batch of one) or another norm"
             )
-        y, mean_C, batch_var_C = normalize_by_batch(x, self.weight, self.bias, self.eps)
+        y, mean_C, batch_var_C = normalize_by_batch(x, self.weight, self.bias, self.eps, self.core)
         if self.training and self.track_running_stats:
             self._track(mean_C, batch_var_C, n)
         return y

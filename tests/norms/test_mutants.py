@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnexp.norms import custom, derivatives, moments
+from bnexp.norms import compiled, custom, derivatives, moments
 from bnexp.norms.custom import CustomNorm
 
 batch_moments, move, forward = moments.batch_moments, moments.move, CustomNorm.forward
@@ -44,7 +44,9 @@ def updating_in_eval(self: CustomNorm, x: Tensor) -> Tensor:
     return y
 
 
-def with_history(x: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def with_history(
+    x: Tensor, weight_C: Tensor, bias_C: Tensor, eps: float, *rest: object
+) -> tuple[Tensor, Tensor, Tensor]:
     mean_C, batch_var_C = moments.moments_from(x)
     rstd_C = moments.inverse_std(batch_var_C, eps)
     return moments.normalized_from(x, mean_C, rstd_C, weight_C, bias_C), mean_C, batch_var_C
@@ -142,6 +144,7 @@ MUTANTS: dict[str, tuple[object, str, object, Callable[[], None]]] = {
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_mistake_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     place, attribute, mutant, check = MUTANTS[name]
+    monkeypatch.setattr(compiled, "usable", lambda *tensors: False)  # it has tests and mutants of its own
     check()
     monkeypatch.setattr(place, attribute, mutant)
     with pytest.raises((AssertionError, pytest.fail.Exception)):

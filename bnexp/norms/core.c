@@ -1,0 +1,167 @@
+/* Batch normalization of float32 values on one CPU thread: the arithmetic of moments.py in two passes over memory
+ * forward and two backward, with sums in float64. The signatures are repeated in core.py.
+ *
+ * x, y, dy, dx are (N, C, L), positions next to each other; channels_last memory is (N * L, C, 1). The others are
+ * (C,). A null weight counts as 1, a null bias as 0. Functions return nonzero where memory ran out.
+ */
+#include <math.h>
+#include <stdlib.h>
+
+#define BLOCK 16 /* channels whose sums stay in registers */
+
+typedef struct {
+    double sum, squares;
+} Sums;
+
+/* Sums of d = x - pivot and of d^2. The pivot, a value of the channel, keeps E[d^2] - E[d]^2 from cancelling. */
+static void sum_planes(const float *x, long N, long C, long L, Sums *sums) {
+    for (long n = 0; n < N; n++)
+        for (long c = 0; c < C; c++) {
+            const float *plane = x + (n * C + c) * L;
+            const double pivot = x[c * L];
+            double sum = 0, squares = 0;
+#pragma omp simd reduction(+ : sum, squares)
+            for (long i = 0; i < L; i++) {
+                const double d = plane[i] - pivot;
+                sum += d;
+                squares += d * d;
+            }
+            sums[c].sum += sum;
+            sums[c].squares += squares;
+        }
+}
+
+static inline void sum_block(const float *x, long N, long C, long width, Sums *sums) {
+    double sum[BLOCK] = {0}, squares[BLOCK] = {0}, pivot[BLOCK];
+    for (long k = 0; k < width; k++) pivot[k] = x[k];
+    for (long n = 0; n < N; n++)
+        for (long k = 0; k < width; k++) {
+            const double d = x[n * C + k] - pivot[k];
+            sum[k] += d;
+            squares[k] += d * d;
+        }
+    for (long k = 0; k < width; k++) sums[k] = (Sums){sum[k], squares[k]};
+}
+
+static void sum_rows(const float *x, long N, long C, Sums *sums) {
+    long c = 0;
+    for (; c + BLOCK <= C; c += BLOCK) sum_block(x + c, N, C, BLOCK, sums + c);
+    if (c < C) sum_block(x + c, N, C, C - c, sums + c);
+}
+
+/* y = (x - mean) * scale + bias; the mean in two parts, so that its rounding does not show in y. */
+static void apply(const float *x, long N, long C, long L, const float *mean, const float *rest,
+                  const float *scale, const float *bias, float *y) {
+    if (L == 1) {
+        for (long n = 0; n < N; n++, x += C, y += C)
+#pragma omp simd
+            for (long c = 0; c < C; c++) y[c] = ((x[c] - mean[c]) - rest[c]) * scale[c] + bias[c];
+        return;
+    }
+    for (long n = 0; n < N; n++)
+        for (long c = 0; c < C; c++, x += L, y += L) {
+            const float m = mean[c], r = rest[c], s = scale[c], b = bias[c];
+#pragma omp simd
+            for (long i = 0; i < L; i++) y[i] = ((x[i] - m) - r) * s + b;
+        }
+}
+
+/* Normalize by the batch; writes y, mean, batch_var (biased) and rstd = 1 / sqrt(batch_var + eps). */
+int by_batch(const float *x, const float *weight, const float *bias, double eps, long N, long C, long L, float *y,
+             float *mean, float *var, float *rstd) {
+    Sums *sums = calloc(C, sizeof(Sums) + 3 * sizeof(float));
+    if (!sums) return 1;
+    float *rest = (float *)(sums + C), *scale = rest + C, *shift = scale + C;
+    if (L == 1)
+        sum_rows(x, N, C, sums);
+    else
+        sum_planes(x, N, C, L, sums);
+    const double n = (double)N * L;
+    for (long c = 0; c < C; c++) {
+        const double off = sums[c].sum / n, exact = x[c * L] + off;
+        const double biased = sums[c].squares / n - off * off;
+        mean[c] = (float)exact;
+        rest[c] = isfinite(exact) ? (float)(exact - mean[c]) : 0;
+        var[c] = (float)(biased < 0 ? 0 : biased);
+        rstd[c] = (float)(1 / sqrt((biased < 0 ? 0 : biased) + eps));
+        scale[c] = weight ? rstd[c] * weight[c] : rstd[c];
+        shift[c] = bias ? bias[c] : 0;
+    }
+    apply(x, N, C, L, mean, rest, scale, shift, y);
+    free(sums);
+    return 0;
+}
+
+/* Sums of dy and of dy * (x - mean). */
+static void products_planes(const float *dy, const float *x, long N, long C, long L, const float *mean, Sums *sums) {
+    for (long n = 0; n < N; n++)
+        for (long c = 0; c < C; c++, dy += L, x += L) {
+            const float m = mean[c];
+            double sum = 0, products = 0;
+#pragma omp simd reduction(+ : sum, products)
+            for (long i = 0; i < L; i++) {
+                sum += dy[i];
+                products += (double)dy[i] * (x[i] - m);
+            }
+            sums[c].sum += sum;
+            sums[c].squares += products;
+        }
+}
+
+static inline void products_block(const float *dy, const float *x, long N, long C, long width, const float *mean,
+                                  Sums *sums) {
+    double sum[BLOCK] = {0}, products[BLOCK] = {0};
+    for (long n = 0; n < N; n++)
+        for (long k = 0; k < width; k++) {
+            sum[k] += dy[n * C + k];
+            products[k] += (double)dy[n * C + k] * (x[n * C + k] - mean[k]);
+        }
+    for (long k = 0; k < width; k++) sums[k] = (Sums){sum[k], products[k]};
+}
+
+static void products_rows(const float *dy, const float *x, long N, long C, const float *mean, Sums *sums) {
+    long c = 0;
+    for (; c + BLOCK <= C; c += BLOCK) products_block(dy + c, x + c, N, C, BLOCK, mean + c, sums + c);
+    if (c < C) products_block(dy + c, x + c, N, C, C - c, mean + c, sums + c);
+}
+
+/* dx = a * dy + b * (x - mean) + c */
+static void combine(const float *dy, const float *x, long N, long C, long L, const float *mean, const float *a,
+                    const float *b, const float *c0, float *dx) {
+    if (L == 1) {
+        for (long n = 0; n < N; n++, dy += C, x += C, dx += C)
+#pragma omp simd
+            for (long c = 0; c < C; c++) dx[c] = a[c] * dy[c] + (b[c] * (x[c] - mean[c]) + c0[c]);
+        return;
+    }
+    for (long n = 0; n < N; n++)
+        for (long c = 0; c < C; c++, dy += L, x += L, dx += L) {
+            const float m = mean[c], p = a[c], q = b[c], r = c0[c];
+#pragma omp simd
+            for (long i = 0; i < L; i++) dx[i] = p * dy[i] + (q * (x[i] - m) + r);
+        }
+}
+
+/* The gradients of the batch's own normalization; dx may be null. */
+int gradients(const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, long N,
+              long C, long L, float *dx, float *dweight, float *dbias) {
+    Sums *sums = calloc(C, sizeof(Sums) + 3 * sizeof(float));
+    if (!sums) return 1;
+    float *a = (float *)(sums + C), *b = a + C, *c0 = b + C;
+    if (L == 1)
+        products_rows(dy, x, N, C, mean, sums);
+    else
+        products_planes(dy, x, N, C, L, mean, sums);
+    const double n = (double)N * L;
+    for (long c = 0; c < C; c++) {
+        const double slope = weight ? (double)rstd[c] * weight[c] : rstd[c], of_weight = sums[c].squares * rstd[c];
+        dweight[c] = (float)of_weight;
+        dbias[c] = (float)sums[c].sum;
+        a[c] = (float)slope;
+        b[c] = (float)(-slope * rstd[c] * of_weight / n);
+        c0[c] = (float)(-slope * sums[c].sum / n);
+    }
+    if (dx) combine(dy, x, N, C, L, mean, a, b, c0, dx);
+    free(sums);
+    return 0;
+}
