@@ -178,6 +178,7 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
         placement=config.placement,
         activation=config.activation,
         weight_standardization=config.weight_standardization,
+        fused=config.fused,
     )
     network = make(config.model)
     model: nn.Module = network(image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units)
@@ -209,7 +210,12 @@ def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[
 
 
 def _notes(model: nn.Module, config: TrainConfig) -> list[str]:
-    return unit_notes(model, weight_standardization=config.weight_standardization)
+    return unit_notes(
+        model,
+        weight_standardization=config.weight_standardization,
+        fused=config.fused,
+        compiled=config.compile,
+    )
 
 
 def _held(config: TrainConfig, device: torch.device, pixels: Pixels, held: Split) -> EvalBatches:

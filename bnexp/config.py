@@ -75,6 +75,7 @@ class TrainConfig:
     placement: str
     activation: str
     weight_standardization: bool
+    fused: bool
     device: str
     precision: str
     compile: bool

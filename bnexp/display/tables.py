@@ -35,7 +35,8 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
         "experiment": chosen.get("experiment") or "default",
         "model": f"{chosen['model']}, {parts.num_parameters:,} parameters",
         "units": f"activation {config.activation}, placement {config.placement}, init {chosen['init']}"
-        + (", weight standardization" if config.weight_standardization else ""),
+        + (", weight standardization" if config.weight_standardization else "")
+        + (", fused" if config.fused else ""),
         "norm": chosen["norm"] + (f", {chosen['head_norm']} in the head" if has_head else ""),
         "data": f"{chosen['data']}, {', '.join(split_sizes)}",
         "batch": f"{batch} examples, {_count(parts.batches.steps_per_epoch, 'step')} an epoch",

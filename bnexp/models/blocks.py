@@ -13,7 +13,6 @@ networks that differ in their norm share the names, and with them the initial va
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +25,8 @@ from bnexp.errors import ConfigError, ShapeError
 from bnexp.models.dropout import Dropout
 from bnexp.models.limits import require_choice
 from bnexp.models.standardized import StandardizedConv2d
+from bnexp.models.unit import FusedUnit, Shape, Unit
 from bnexp.protocols import NormFactory
-
-Shape = tuple[int, ...]
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -56,17 +54,6 @@ _ORDERS = {
 }
 
 
-class Unit(nn.Sequential):
-    """Named parts, applied in the order in which they stand.
-
-    shape: what one example is when it leaves, (C, H, W) or (features,).
-    """
-
-    def __init__(self, parts: dict[str, nn.Module], shape: Shape) -> None:
-        super().__init__(OrderedDict(parts))
-        self.shape = shape
-
-
 class GlobalAverage(nn.Module):
     """The mean over both sides of an image: (N, C, H, W) -> (N, C)."""
 
@@ -88,6 +75,7 @@ class Units:
         activation: a name in ACTIVATIONS.
         weight_standardization: make every convolution a `StandardizedConv2d`. Dense units and classifiers
             stay plain, as in the method's source.
+        fused: make a `FusedUnit` of every convolution that a norm follows directly or after a pool.
     Raises:
         ConfigError: unknown placement or activation; when a unit is made, also a norm or a convolution that
             refuses its place, which is then named.
@@ -99,6 +87,7 @@ class Units:
     placement: str
     activation: str
     weight_standardization: bool = False
+    fused: bool = False
 
     def __post_init__(self) -> None:
         require_choice("placement", self.placement, PLACEMENTS)
@@ -197,7 +186,16 @@ class Units:
         after = [part for part in order[order.index("linear") + 1 :] if part not in ("early_pool", "pool")]
         meets_norm = after[0] == "norm" if after else into_norm
         parts["linear"] = linear(bias=not (meets_norm and factory.removes_channel_mean))
-        return Unit({part: parts[part] for part in order}, shape)
+        ordered = {part: parts[part] for part in order}
+        return FusedUnit(ordered, shape) if self.fused and _can_fuse(ordered) else Unit(ordered, shape)
+
+
+def _can_fuse(parts: dict[str, nn.Module]) -> bool:
+    """Whether a norm takes what a convolution returns, directly or through a pool."""
+    order = list(parts)
+    before = order[: order.index("norm")]
+    takes_it = "linear" in before and "activation" not in before
+    return takes_it and isinstance(parts["linear"], nn.Conv2d) and not isinstance(parts["norm"], nn.Identity)
 
 
 def _norm(name: str, factory: NormFactory, place: Shape) -> nn.Module:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from bnexp.errors import ConfigError
-from bnexp.models.blocks import GlobalAverage, Shape, Units
+from bnexp.models.blocks import GlobalAverage, Units
 from bnexp.models.limits import refuse_preact, require_counts, require_size
+from bnexp.models.unit import Shape
 
 
 class ImageClassifier(nn.Sequential):

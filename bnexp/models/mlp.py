@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from bnexp.models.blocks import Shape, Units
+from bnexp.models.blocks import Units
 from bnexp.models.limits import refuse_preact, require_counts
+from bnexp.models.unit import Shape
 
 
 class MLP(nn.Sequential):

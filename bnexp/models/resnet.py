@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
-from bnexp.models.blocks import GlobalAverage, Shape, Units
+from bnexp.models.blocks import GlobalAverage, Units
 from bnexp.models.limits import is_count
+from bnexp.models.unit import Shape
 
 
 class BasicBlock(nn.Module):

@@ -37,11 +37,7 @@ class StandardizedConv2d(nn.Conv2d):
                 "take more channels or weight_standardization=false"
             )
 
-    def kernel(self) -> Tensor:
-        """Return the standardized weight, (out_channels, in_channels / groups, kH, kW)."""
-        var, mean = torch.var_mean(self.weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        return (self.weight - mean) * torch.rsqrt(var + EPS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self._conv_forward(x, self.kernel(), self.bias)
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+        y: Tensor = super()._conv_forward(x, (weight - mean) * torch.rsqrt(var + EPS), bias)
         return y
