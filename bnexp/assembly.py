@@ -29,7 +29,7 @@ from bnexp.models.dropout import seed_noise
 from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
-from bnexp.protocols import Dataset, Probe, Split
+from bnexp.protocols import Dataset, Probe, Scheduled, Split
 from bnexp.seeding import stream
 from bnexp.telemetry import probes as telemetry
 from bnexp.weights import load_weights, locate
@@ -89,6 +89,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     batches = attempt(_train_batches, config, splits, device, sound)
     total_steps = attempt(_total_steps, config, batches)
     schedule = attempt(_schedule, make_schedule, total_steps)
+    attempt(_tell_length, model, total_steps)
     sites = attempt(_checked_sites, model, dataset, batches)
     weights = attempt(locate, config.weights, Path(config.runs_dir))
     notes = (attempt(_notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
@@ -207,6 +208,12 @@ def _total_steps(config: TrainConfig, batches: TrainBatches) -> int:
 def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[int], float]:
     schedule: Callable[[int], float] = make_schedule(total_steps=total_steps)
     return schedule
+
+
+def _tell_length(model: nn.Module, total_steps: int) -> None:
+    for module in model.modules():
+        if isinstance(module, Scheduled):
+            module.set_total_steps(total_steps)
 
 
 def _notes(model: nn.Module, config: TrainConfig) -> list[str]:

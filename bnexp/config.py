@@ -72,6 +72,7 @@ class TrainConfig:
     drop_last: bool | str = field(metadata={"must_be": "auto, true or false"})
     eval_batch_size: int
     momentum: float | None
+    eps: float
     placement: str
     activation: str
     weight_standardization: bool
@@ -110,6 +111,8 @@ def problems(config: TrainConfig) -> list[str]:
     found += _durations(config) + _choices(config)
     if config.momentum is not None and not 0 <= config.momentum <= 1:
         found.append(f"momentum is the weight of the new batch and must lie in [0, 1], got {config.momentum}")
+    if not 0 < config.eps < float("inf"):
+        found.append(f"eps must be above 0 and finite, got {config.eps}")
     if not 0 < config.telemetry.max_megabytes < float("inf"):
         found.append(f"telemetry.max_megabytes must be above 0, got {config.telemetry.max_megabytes}")
     found += [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -29,6 +29,16 @@ class NormFactory(Protocol):
     def batch_statistics(self) -> bool: ...
 
     def __call__(self, num_features: int, spatial: tuple[int, ...]) -> nn.Module: ...
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A module that changes with the share of training that is done: it is told the run's length once.
+
+    `set_total_steps` comes before the first step; a resumed run says the same number again.
+    """
+
+    def set_total_steps(self, total_steps: int) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ CONF = Path(__file__).parents[1] / "conf"
 ROOT = CONF / "train.yaml"
 PRESETS = sorted((CONF / "experiment").glob("*.yaml"))
 SCHEMA_PARTS = sorted((CONF / "telemetry").glob("*.yaml"))
-BUILT = sorted(set(CONF.rglob("*.yaml")) - {ROOT} - set(PRESETS) - set(SCHEMA_PARTS))
+CONVENTIONS = sorted((CONF / "convention").glob("*.yaml"))
+BUILT = sorted(set(CONF.rglob("*.yaml")) - {ROOT, *PRESETS, *SCHEMA_PARTS, *CONVENTIONS})
 CHOICES = sorted(set(CONF.rglob("*.yaml")) - {ROOT})
 SPLIT_KNOBS = {field.name for field in fields(SplitKnobs)}
 SOURCE = ("arXiv:", "Source:", "article", "reference text", "paper")
@@ -133,7 +134,7 @@ def test_the_help_lists_exactly_the_files() -> None:
 def test_train_yaml_and_the_schema_have_the_same_keys() -> None:
     root = load(ROOT)
     defaults = [entry for entry in root.pop("defaults") if isinstance(entry, dict)]
-    chosen = {key.rpartition("@")[2] for entry in defaults for key in entry} - {"experiment"}
+    chosen = {key.rpartition("@")[2] for entry in defaults for key in entry} - {"experiment", "convention"}
     assert set(root) | chosen == {field.name for field in fields(TrainConfig)}
     assert set(root) & chosen == {"head_norm"}  # null there means that the whole norm node is copied
 

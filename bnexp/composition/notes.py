@@ -12,7 +12,7 @@ from bnexp.config import TrainConfig
 
 def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     """Return a line for each typed knob that nothing in this run reads."""
-    found = _momentum(node) if typed & {"momentum", "decay"} else []
+    found = _sources(node, typed)
     norms = {config.choices["norm"], config.choices["head_norm"]}
     if "placement" in typed and config.placement != "preact" and norms == {"none"}:
         found.append("placement has no effect: this run has no norm to place")
@@ -24,14 +24,25 @@ def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     return found
 
 
-def _momentum(node: DictConfig) -> list[str]:
+def _sources(node: DictConfig, typed: set[str]) -> list[str]:
+    """Return lines about `momentum`, `eps` and the convention that sets both, where no norm takes them."""
     raw: Any = OmegaConf.to_container(node, resolve=False)
-    tracking = [norm for norm in (raw["norm"], raw["head_norm"]) if "momentum" in norm and _tracks(norm)]
-    if any(norm["momentum"] == "${momentum}" for norm in tracking):
+    norms = [raw["norm"], raw["head_norm"]]
+    momentum = _unread("momentum", [norm for norm in norms if _tracks(norm)], "keeps running statistics")
+    eps = _unread("eps", norms, "has an eps")
+    found = momentum if typed & {"momentum", "decay"} else []
+    found = found + eps if "eps" in typed else found
+    if "convention" in typed and momentum and eps:
+        found.append("convention has no effect: no norm of this run takes its momentum or eps")
+    return found
+
+
+def _unread(name: str, norms: list[dict[str, Any]], lacking: str) -> list[str]:
+    own = [norm[name] for norm in norms if name in norm]
+    if f"${{{name}}}" in own:
         return []
-    if tracking:
-        return ["momentum has no effect: norm.momentum has a value of its own"]
-    return ["momentum has no effect: no norm of this run keeps running statistics"]
+    reason = f"norm.{name} has a value of its own" if own else f"no norm of this run {lacking}"
+    return [f"{name} has no effect: {reason}"]
 
 
 def _tracks(norm: dict[str, Any]) -> bool:

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bnexp.composition.choices import conf_dir, groups
 
-ORDER = ("experiment", "norm", "model", "data", "optimizer", "schedule", "init", "telemetry")
+ORDER = ("experiment", "norm", "convention", "model", "data", "optimizer", "schedule", "init", "telemetry")
 
 USAGE = """\
 Usage: bnexp train [KEY=VALUE ...] [-m] [--cfg job] [--plugin PKG]

@@ -10,20 +10,21 @@ from typing import Any
 
 NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
 FOLDERS = ("data_dir", "runs_dir", "output_dir")
+SOURCES = ("momentum", "eps", "choices")  # read by nodes alone, which hold what came of them
 LONGEST = 120  # characters of a label: with time stamp and suffixes it fits any file system's 255
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return 16 hex digits that two configs share if they describe the same computation (SHA-256).
 
-    Left out: folders, at any depth; telemetry; `threads`, which decides rounding alone; `momentum`, whose
-    value stands in the nodes that use it; and `placement` pre or post where no node is a norm. `head_norm`
-    null is a copy of `norm`; 1.0 is 1.
+    Left out: folders, at any depth; telemetry; `threads`, which decides rounding alone; `momentum`, `eps` and
+    the names of choices, which stand in the nodes that use them; and `placement` pre or post where no node is
+    a norm. `head_norm` null is a copy of `norm`; 1.0 is 1.
 
     Args:
         config: the resolved config as plain dicts, lists and scalars.
     """
-    kept = {key: value for key, value in config.items() if key not in ("telemetry", "threads", "momentum")}
+    kept = {key: value for key, value in config.items() if key not in ("telemetry", "threads", *SOURCES)}
     kept["head_norm"] = kept.get("head_norm") or kept["norm"]
     normalizes = _is_norm(kept["norm"]) or _is_norm(kept["head_norm"])
     if kept.get("placement") in ("pre", "post") and not normalizes:

@@ -18,6 +18,7 @@ HEADLINES = {
     "batch_size": "batch {}",
     "accumulate": "accumulate {}",
     "momentum": "momentum {}",
+    "eps": "eps {}",
     "choices.optimizer": "{}",
     "optimizer.lr": "lr {}",
     "choices.schedule": "{} schedule",
@@ -62,7 +63,12 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     if "head_norm" not in kept:
         facts.pop("choices.head_norm", None)
     facts |= dict(_leaves(kept, ""))
-    copies = [key for key in facts if key.endswith("norm.momentum") and facts[key] == config.get("momentum")]
+    copies = [
+        key
+        for key in facts
+        for source in ("momentum", "eps")
+        if key.endswith(f"norm.{source}") and source in config and facts[key] == config[source]
+    ]
     return {key: value for key, value in facts.items() if key not in copies}
 
 

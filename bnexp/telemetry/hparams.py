@@ -34,14 +34,16 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
     The choice of a group and the studied knobs stand under their own names, the knobs of a choice as
     `norm.eps`, but `optimizer.lr` as `lr`. `momentum` is text, `none` for the cumulative average. None and
     `auto` are left out: TensorBoard cannot sort text among numbers. So are copies: the knobs of the head
-    norm where they are the norm's, the momentum of a norm where it is `momentum`.
+    norm where they are the norm's, the momentum and eps of a norm where they are `momentum` and `eps`.
     """
     found: dict[str, Any] = {group: config.choices.get(group) for group in GROUPS}
     found |= {name: getattr(config, name) for name in STUDIED}
+    sources = {"momentum": config.momentum, "eps": config.eps}
+    found["eps"] = config.eps
     found["momentum"] = "none" if config.momentum is None else f"{config.momentum:g}"
     for group in GROUPS:
         if group != "head_norm" or config.head_norm != config.norm:
-            found |= _knobs_of(group, getattr(config, group), config.momentum)
+            found |= _knobs_of(group, getattr(config, group), sources)
     found["lr"] = found.pop("optimizer.lr", None)
     return {name: value for name, value in found.items() if value is not None and value != "auto"}
 
@@ -82,10 +84,10 @@ def take_back_end(folder: Path) -> None:
         file.unlink()
 
 
-def _knobs_of(group: str, node: Mapping[str, Any], momentum: float | None) -> dict[str, Any]:
+def _knobs_of(group: str, node: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
     own = {name: value for name, value in node.items() if not name.startswith("_")}
-    if group in ("norm", "head_norm") and own.get("momentum") == momentum:
-        own.pop("momentum", None)
+    if group in ("norm", "head_norm"):
+        own = {name: value for name, value in own.items() if name not in sources or value != sources[name]}
     return {
         f"{group}.{name}": str(value) if isinstance(value, (list, tuple)) else value
         for name, value in own.items()

@@ -68,6 +68,33 @@ def test_momentum_reaches_every_norm_that_uses_it() -> None:
     assert composed("norm=group").norm.keys() == {"_target_", "_partial_", "num_groups", "eps", "affine"}
 
 
+@pytest.mark.parametrize(
+    ("words", "momentum", "eps"),
+    [
+        ((), 0.1, 1e-5),
+        (("convention=torch",), 0.1, 1e-5),
+        (("convention=keras",), 0.01, 1e-3),
+        (("convention=keras", "momentum=0.2"), 0.2, 1e-3),
+        (("eps=0.5", "convention=keras"), 0.01, 0.5),
+        (("convention=keras", "decay=0.75", "eps=0.5"), 0.25, 0.5),
+    ],
+)
+@pytest.mark.parametrize("norm", ["custom", "builtin"])
+def test_a_convention_sets_momentum_and_eps_and_words_win(
+    words: tuple[str, ...], momentum: float, eps: float, norm: str
+) -> None:
+    for ordered in both_orders((*words, f"norm={norm}")):
+        config = composed(*ordered)
+        assert (config.momentum, config.eps) == (momentum, eps)
+        for node in (config.norm, config.head_norm):
+            assert (node["momentum"], node["eps"]) == (momentum, eps)
+
+
+def test_a_preset_changes_what_the_convention_sets(preset: Any) -> None:
+    preset("eps: 0.5\n")
+    assert (composed("experiment=own").eps, composed("experiment=own", "eps=0.25").eps) == (0.5, 0.25)
+
+
 def test_the_optimizers_momentum_is_another() -> None:
     config = composed("optimizer.momentum=0.5", "momentum=0.2")
     assert (config.optimizer["momentum"], config.norm["momentum"]) == (0.5, 0.2)
@@ -281,6 +308,12 @@ def test_a_tampered_configuration_is_refused_in_one_line(pattern: str, replaceme
             ["momentum=0.2", "norm.momentum=0.3"],
             "momentum has no effect: norm.momentum has a value of its own",
         ),
+        (["eps=0.5", "norm=none"], "eps has no effect: no norm of this run has an eps"),
+        (["eps=0.5", "norm=group"], "eps has no effect: norm.eps has a value of its own"),
+        (
+            ["convention=keras", "norm=group"],
+            "convention has no effect: no norm of this run takes its momentum or eps",
+        ),
         (["placement=post", "norm=none"], "placement has no effect: this run has no norm to place"),
         (["head_norm=none", "model=resnet"], "head_norm has no effect: resnet has no norm in its head"),
         (["head_norm.eps=0.5", "model=mlp"], "head_norm has no effect: mlp has no norm in its head"),
@@ -301,6 +334,8 @@ def test_a_typed_knob_without_effect_is_noted(words: list[str], note: str) -> No
         ["placement=post", "norm=none", "head_norm=custom"],
         ["placement=preact", "norm=none", "model=resnet"],
         ["optimizer.momentum=0.5", "norm=none"],
+        ["eps=0.5", "norm=none", "head_norm=custom"],
+        ["convention=keras", "norm.eps=0.5"],
         ["head_norm=none"],
     ],
 )

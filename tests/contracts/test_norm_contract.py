@@ -24,8 +24,9 @@ DENSE, CONV = (8, 16), (4, 16, 5, 5)
 
 
 def read(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the target and the knobs that a norm's YAML names, with 0.1 for ${momentum}."""
-    node = yaml.safe_load(path.read_text(encoding="utf-8").replace("${momentum}", "0.1"))
+    """Return the target and the knobs of a norm's YAML, with torch's values for what the root sets."""
+    text = path.read_text(encoding="utf-8").replace("${momentum}", "0.1").replace("${eps}", "1.0e-05")
+    node = yaml.safe_load(text)
     module, _, name = node.pop("_target_").rpartition(".")
     assert node.pop("_partial_") is True
     return getattr(importlib.import_module(module), name), node

@@ -42,6 +42,8 @@ def config(**changes):
         (config(), config(data=BASE["data"] | {"data_dir": "/elsewhere"})),
         (config(threads="auto"), config(threads=2)),
         (config(), config(momentum=0.01)),
+        (config(eps=1e-5), config(eps=1e-3)),
+        (config(choices={"convention": "torch"}), config(choices={"convention": "keras"})),
         (config(), config(head_norm=None)),
         (config(), config(model=BASE["model"] | {"widths": (6, 16)})),
         (config(optimizer={"lr": 1}), config(optimizer={"lr": 1.0})),
