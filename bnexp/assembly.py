@@ -14,7 +14,6 @@ from hydra.utils import instantiate
 from torch import nn
 
 from bnexp import config as schema
-from bnexp import preflight
 from bnexp.attempts import Attempts
 from bnexp.config import SplitKnobs, TrainConfig
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
@@ -29,6 +28,7 @@ from bnexp.models.dropout import seed_noise
 from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
+from bnexp.preflight.sites import NormSite, norm_sites, problems
 from bnexp.protocols import Dataset, Probe, Scheduled, Split
 from bnexp.seeding import stream
 from bnexp.telemetry import probes as telemetry
@@ -51,7 +51,7 @@ class Parts:
     train_eval: EvalBatches
     val: EvalBatches | None
     test: EvalBatches
-    sites: list[preflight.NormSite]
+    sites: list[NormSite]
     weights: Path | None
     notes: list[str]
 
@@ -235,13 +235,12 @@ def _held(config: TrainConfig, device: torch.device, pixels: Pixels, held: Split
     )
 
 
-def _checked_sites(model: nn.Module, dataset: Dataset, batches: TrainBatches) -> list[preflight.NormSite]:
+def _checked_sites(model: nn.Module, dataset: Dataset, batches: TrainBatches) -> list[NormSite]:
     """Return the places of norms; refuse a run in which one could not train on a batch of an epoch."""
-    sites = preflight.norm_sites(model, dataset.image_shape)
+    sites = norm_sites(model, dataset.image_shape)
     groups = batches.group(0) + batches.group(batches.steps_per_epoch - 1)
-    problems = preflight.problems(sites, [len(batch) for batch in groups])
-    if problems:
-        raise ConfigError(problems)
+    if found := problems(sites, [len(batch) for batch in groups]):
+        raise ConfigError(found)
     return sites
 
 

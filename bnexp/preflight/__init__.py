@@ -1,0 +1,1 @@
+"""What is known to go wrong, found before training: errors in `sites`, warnings in `warnings`."""
