@@ -28,7 +28,7 @@ from bnexp.models.dropout import seed_noise
 from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
-from bnexp.preflight.sites import NormSite, norm_sites, problems
+from bnexp.preflight.sites import NormSite, norm_sites, problems, substitutes
 from bnexp.protocols import Dataset, Probe, Scheduled, Split
 from bnexp.seeding import stream
 from bnexp.telemetry import probes as telemetry
@@ -111,7 +111,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
         test=held(splits.test),
         sites=sites,
         weights=weights,
-        notes=notes,
+        notes=substitutes(sites) + notes,
     )
 
 

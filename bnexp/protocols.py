@@ -19,6 +19,8 @@ class NormFactory(Protocol):
         right before it would be a dead parameter.
     replaces_activation: the norm brings its own nonlinearity; the unit leaves out its activation.
     batch_statistics: training normalizes by statistics over the batch, so one value a channel is too few.
+    needs_extent: where a channel is a single value, a layer of another kind stands in; it does not remove the
+        channel mean and says what it is in `substitute_note`.
     """
 
     @property
@@ -27,6 +29,8 @@ class NormFactory(Protocol):
     def replaces_activation(self) -> bool: ...
     @property
     def batch_statistics(self) -> bool: ...
+    @property
+    def needs_extent(self) -> bool: ...
 
     def __call__(self, num_features: int, spatial: tuple[int, ...]) -> nn.Module: ...
 

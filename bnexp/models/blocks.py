@@ -124,7 +124,8 @@ class Units:
         parts |= {"early_pool": _POOLS[early_pool]()} if early_pool else {}
         parts |= {"pool": _POOLS[pool]()} if pool else {}
         linear = self._convolution(name, shape, channels, kernel_size, stride, padding)
-        return self._chain(parts, linear, self.norm, left, into_norm)
+        removes = _removes_mean(self.norm, left if self.placement == "preact" else place)
+        return self._chain(parts, linear, removes, left, into_norm)
 
     def bare_conv(
         self, name: str, shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
@@ -142,7 +143,8 @@ class Units:
         place = (inputs,) if self.placement == "preact" else (features,)
         parts = self._around(name, factory, place, dropout)
         parts |= {"flatten": nn.Flatten()} if len(shape) > 1 else {}
-        return self._chain(parts, partial(nn.Linear, inputs, features), factory, (features,))
+        removes = _removes_mean(factory, (features,))
+        return self._chain(parts, partial(nn.Linear, inputs, features), removes, (features,))
 
     def closing(self, name: str, shape: Shape) -> Unit:
         """Return norm and activation without a weight: the end of a pre-activation network."""
@@ -178,14 +180,14 @@ class Units:
         self,
         parts: dict[str, nn.Module],
         linear: Callable[..., nn.Module],
-        factory: NormFactory,
+        removes_mean: bool,
         shape: Shape,
         into_norm: bool = False,
     ) -> Unit:
         order = [part for part in _ORDERS[self.placement] if part == "linear" or part in parts]
         after = [part for part in order[order.index("linear") + 1 :] if part not in ("early_pool", "pool")]
         meets_norm = after[0] == "norm" if after else into_norm
-        parts["linear"] = linear(bias=not (meets_norm and factory.removes_channel_mean))
+        parts["linear"] = linear(bias=not (meets_norm and removes_mean))
         ordered = {part: parts[part] for part in order}
         return FusedUnit(ordered, shape) if self.fused and _can_fuse(ordered) else Unit(ordered, shape)
 
@@ -212,6 +214,12 @@ def _blamed(part: str) -> Iterator[None]:
         raise ConfigError([f"{part}: {problem}" for problem in error.problems]) from error
     except ShapeError as error:
         raise ShapeError(f"{part}: {error}") from error
+
+
+def _removes_mean(factory: NormFactory, place: Shape) -> bool:
+    """Whether the norm at this place, or what stands in for it, makes a bias before it a dead parameter."""
+    stands_in = factory.needs_extent and math.prod(place[1:]) == 1
+    return factory.removes_channel_mean and not stands_in
 
 
 def _slide(name: str, shape: Shape, channels: int, kernel_size: int, stride: int, padding: int) -> Shape:

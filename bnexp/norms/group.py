@@ -37,10 +37,20 @@ def group_norm(
     Source: Wu & He 2018, arXiv:1803.08494, eq. 1-7, where 32 groups is the default.
     """
     check_knobs(num_features, eps)
+    groups = choose_groups(num_groups, num_features, spatial)
+    return nn.GroupNorm(groups, num_features, eps=eps, affine=affine)
+
+
+def choose_groups(num_groups: int | Literal["auto"], num_features: int, spatial: tuple[int, ...]) -> int:
+    """Return how many groups the channels form, as `group_norm` explains.
+
+    Raises:
+        ConfigError: num_groups does not divide num_features, or a group would hold a single value.
+    """
     positions = math.prod(spatial)
     groups = _auto(num_features, positions) if num_groups == "auto" else num_groups
     _check(groups, num_features, positions)
-    return nn.GroupNorm(groups, num_features, eps=eps, affine=affine)
+    return groups
 
 
 def _divisors(number: int) -> list[int]:

@@ -19,3 +19,16 @@ def check_knobs(num_features: int, eps: float, momentum: float | None = None) ->
         raise ConfigError(f"eps must be above 0 and finite, got {eps}")
     if momentum is not None and not 0 <= momentum <= 1:
         raise ConfigError(f"momentum is the weight of the new batch and must lie in [0, 1], got {momentum}")
+
+
+def check_values(what: str, count: int) -> None:
+    """Refuse to normalize a single value, of which the mean square or deviation tells nothing.
+
+    Raises:
+        ConfigError: count < 2.
+    """
+    if count < 2:
+        raise ConfigError(
+            f"each {what} must hold at least 2 values to normalize, got {count}: "
+            "give this layer more channels, or take another norm here"
+        )

@@ -18,13 +18,18 @@ Target = TypeVar("Target", bound=Callable[..., nn.Module])
 
 
 def traits(
-    *, removes_channel_mean: bool = False, replaces_activation: bool = False, batch_statistics: bool = False
+    *,
+    removes_channel_mean: bool = False,
+    replaces_activation: bool = False,
+    batch_statistics: bool = False,
+    needs_extent: bool = False,
 ) -> Callable[[Target], Target]:
     """Decorate a norm written as a function with its traits, explained at `bnexp.protocols.NormFactory`."""
     declared = {
         "removes_channel_mean": removes_channel_mean,
         "replaces_activation": replaces_activation,
         "batch_statistics": batch_statistics,
+        "needs_extent": needs_extent,
     }
 
     def declare(target: Target) -> Target:
@@ -43,6 +48,7 @@ class BoundNorm:
     removes_channel_mean: bool
     replaces_activation: bool
     batch_statistics: bool
+    needs_extent: bool
 
     def __call__(self, num_features: int, spatial: tuple[int, ...]) -> nn.Module:
         return self.make(num_features, spatial)
@@ -66,4 +72,5 @@ def bind(make: Callable[..., nn.Module]) -> BoundNorm:
         removes_channel_mean=bool(getattr(target, "removes_channel_mean", False)),
         replaces_activation=bool(getattr(target, "replaces_activation", False)),
         batch_statistics=bool(getattr(target, "batch_statistics", False)),
+        needs_extent=bool(getattr(target, "needs_extent", False)),
     )

@@ -70,6 +70,16 @@ def problems(sites: Sequence[NormSite], batch_sizes: Sequence[int]) -> list[str]
     ]
 
 
+def substitutes(sites: Sequence[NormSite]) -> list[str]:
+    """Return a line for each kind of layer that stands in for the chosen norm, with its places."""
+    places: dict[str, list[str]] = {}
+    for site in sites:
+        note = getattr(site.module, "substitute_note", None)
+        if note is not None:
+            places.setdefault(note, []).append(site.name)
+    return [f"{', '.join(names)}: {note}" for note, names in places.items()]
+
+
 def _refuses(site: NormSite, examples: int) -> bool:
     trial = copy.deepcopy(site.module).train()
     device = next((parameter.device for parameter in trial.parameters()), torch.device("cpu"))

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+NORMS = ", ".join(sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml")))
+
 # words, and for each line that they must get a part that no other line has
 MISTAKES: list[tuple[str, list[str]]] = [
     # choices
-    ("norm=nope", ["norm=nope: must be one of builtin, custom, group, none (did you mean none?)"]),
+    ("norm=nope", [f"norm=nope: must be one of {NORMS} (did you mean none?)"]),
     ("experiment=nope", ["experiment=nope: must be one of classifier, figure1, lenet, simple_cnn"]),
     (
         "norm=3 model=lenett data=nope telemetry=2.5 optimizer=true schedule= init=off",
@@ -29,7 +31,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
         "experiment=null head_norm=null",
         [
             "experiment=null: must be one of classifier, figure1, lenet, simple_cnn; leave the word out",
-            "head_norm=null: must be one of builtin, custom, group, none; leave the word out",
+            f"head_norm=null: must be one of {NORMS}; leave the word out",
         ],
     ),
     ("head_norm=nope norm=", ["head_norm=nope: must be one of", "norm=: must be one of"]),

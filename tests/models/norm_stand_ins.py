@@ -18,6 +18,7 @@ class StandIn:
     removes_channel_mean: bool = False
     replaces_activation: bool = False
     batch_statistics: bool = False
+    needs_extent: bool = False
     calls: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
     def __call__(self, num_features: int, spatial: tuple[int, ...]) -> nn.Module:

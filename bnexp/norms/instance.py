@@ -1,0 +1,84 @@
+"""Instance normalization: moments over the positions of one channel of one example."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnexp.errors import ShapeError
+from bnexp.norms.knobs import check_knobs, check_values
+from bnexp.norms.moments import cast, widen
+from bnexp.norms.traits import traits
+
+
+@traits(removes_channel_mean=True, needs_extent=True)
+def instance_norm(
+    num_features: int, spatial: tuple[int, ...], *, eps: float = 1e-5, affine: bool = True
+) -> nn.Module:
+    """Return instance normalization, or layer normalization where a channel is a single value.
+
+    A single value has no variance; its place is taken by the norm over all of the example, which says so.
+
+    Args:
+        eps: added to the variance inside the root, > 0.
+        affine: learn weight and bias, which start at 1 and 0; torch's own layer leaves them out by default.
+    Raises:
+        ConfigError: num_features < 1, an example of a single value, or eps is not above 0 and finite.
+    """
+    check_knobs(num_features, eps)
+    if math.prod(spatial) > 1:
+        return InstanceNorm(num_features, len(spatial), eps=eps, affine=affine)
+    check_values("example", num_features)
+    return LayerNormInstead((num_features, *spatial), eps=eps, elementwise_affine=affine)
+
+
+class LayerNormInstead(nn.LayerNorm):
+    """The layer norm that stands where instance normalization cannot."""
+
+    substitute_note = (
+        "instance normalization has one value per channel here, so layer normalization over the channels "
+        "stands in; head_norm=NAME chooses another for the head"
+    )
+
+
+class InstanceNorm(nn.Module):
+    """Normalize each channel of each example over its positions.
+
+    y = weight * (x - mean) / sqrt(var + eps) + bias, with mean and biased var over * alone. Training and
+    evaluation do the same.
+
+    torch.nn.InstanceNorm1d takes (N, C) for one example (C, L) and normalizes across features; this layer
+    knows how many spatial axes it was made for and refuses others.
+
+    Shape: x (N, C, *) with `axes` axes * -> same shape and dtype; weight and bias are (C,).
+    Raises:
+        ShapeError: x has other axes or channels, or one value per channel.
+    Precision: float16 and bfloat16 are computed in float32 and cast back.
+    Source: Ulyanov et al. 2016, arXiv:1607.08022, eq. 4; computed by torch.nn.functional.instance_norm.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, num_features: int, axes: int, *, eps: float, affine: bool) -> None:
+        super().__init__()
+        self.num_features, self.axes, self.eps, self.affine = num_features, axes, eps, affine
+        for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():
+            self.register_parameter(name, nn.Parameter(start(num_features)) if affine else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != self.axes + 2 or x.shape[1] != self.num_features or math.prod(x.shape[2:]) == 1:
+            raise ShapeError(
+                f"instance normalization needs input of shape (N, {self.num_features}, *) with * of "
+                f"{self.axes} axes and more than one position, got {tuple(x.shape)}: make num_features and "
+                "spatial the input's own"
+            )
+        # torch keeps the moments in the parameters' dtype, float16 and bfloat16 too
+        weight, bias = (v if v is None else widen(v) for v in (self.weight, self.bias))
+        return cast(F.instance_norm(widen(x), weight=weight, bias=bias, eps=self.eps), x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}, affine={self.affine}"

@@ -1,0 +1,39 @@
+"""Root mean square normalization: a layer norm per position that leaves the mean alone."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnexp.norms.knobs import check_knobs, check_values
+from bnexp.norms.moments import cast, widen
+
+
+class RMSNorm(nn.RMSNorm):
+    """Divide the channels of each position by their root mean square.
+
+    y = weight * x / sqrt(mean(x^2) + eps), with the mean over the C values of one position of one example.
+    There is no bias.
+
+    Shape: x (N, C, *) -> same shape and dtype; weight is (C,).
+    Args:
+        eps: added to the mean square inside the root, > 0.
+        affine: learn the weight, which starts at 1.
+    Raises:
+        ConfigError: one channel, which would be left with its sign, or eps is not above 0 and finite.
+    Precision: float16 and bfloat16 are computed in float32 and cast back.
+    Source: Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4; computed by torch.nn.functional.rms_norm.
+    """
+
+    def __init__(
+        self, num_features: int, spatial: tuple[int, ...], *, eps: float = 1e-5, affine: bool = True
+    ) -> None:
+        check_knobs(num_features, eps)
+        check_values("position", num_features)
+        super().__init__((num_features,), eps=eps, elementwise_affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # torch's fused kernel wants one dtype: a float32 weight over float16 warns and falls back
+        weight = None if self.weight is None else widen(self.weight)
+        y = F.rms_norm(widen(x).movedim(1, -1), self.normalized_shape, weight, self.eps)
+        return cast(y, x.dtype).movedim(-1, 1)
