@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Generator, Tensor, nn
@@ -26,9 +26,19 @@ class Scheme(Protocol):
     def __call__(self, values: Tensor, fan_in: int, generator: Generator) -> object: ...
 
 
+@runtime_checkable
+class OwnStart(Protocol):
+    """A network that changes weights after a scheme has drawn them."""
+
+    def adjust_initial_weights(self) -> None: ...
+
+
 @torch.no_grad()
 def initialize(model: nn.Module, scheme: Scheme, seed: int) -> None:
-    """Draw every weight and bias of the dense and convolutional layers; norms stay as they were made."""
+    """Draw every weight and bias of the dense and convolutional layers; norms stay as they were made.
+
+    A network with an `OwnStart` then makes it.
+    """
     for name, layer in model.named_modules():
         if isinstance(layer, LAYERS) and "norm" not in name.split("."):
             fan_in = layer.weight[0].numel()
@@ -36,6 +46,8 @@ def initialize(model: nn.Module, scheme: Scheme, seed: int) -> None:
                 values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
                 scheme(values, fan_in, stream(seed, "init", f"{name}.{kind}".lstrip(".")))
                 parameter.copy_(values)
+    if isinstance(model, OwnStart):
+        model.adjust_initial_weights()
 
 
 def default(values: Tensor, fan_in: int, generator: Generator) -> None:
