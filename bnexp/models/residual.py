@@ -2,7 +2,7 @@
 
     plain       the blocks as they are: without a norm the second moment of the stream about doubles in each
     skipinit    each branch ends in a learnable scalar that starts at 0
-    fixup       each branch starts at 0 by its last weights, and its other weights are scaled to the depth
+    fixup       each branch starts at 0 by its last weights, and its first ones are scaled to the depth
 
 A norm divides what it normalizes by its size, so with one a branch adds ever less to a stream that has grown
 with depth; these starts give that to networks without.
@@ -46,11 +46,17 @@ class Shift(nn.Module):
         return x + self.bias
 
 
-def require_start(residual: str, model: nn.Module) -> None:
+def require_start(residual: str, model: nn.Module, placement: str) -> None:
     """Raise ConfigError unless `residual` is known and `model` is a network that it is for."""
     require_choice("model.residual", residual, RESIDUALS)
     if residual == "plain":
         return
+    if residual == "fixup" and placement == "post":
+        # the slope of a ReLU at 0 is 0: nothing would ever reach the zeros before it
+        raise ConfigError(
+            "model.residual=fixup needs branches that end in a convolution, got placement=post; take "
+            "placement=pre or preact, or model.residual=skipinit"
+        )
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == "norm" and not isinstance(module, nn.Identity):
             raise ConfigError(

@@ -76,7 +76,7 @@ class ResNet(nn.Sequential):
             start at 0. init=he_normal is what both were published with.
     Raises:
         ConfigError: another depth or width; zero_init_residual with placement preact or a weightless norm;
-            residual other than plain with a norm, or fixup with weight_standardization.
+            residual other than plain with a norm; fixup with placement post or weight_standardization.
     Source: He et al. 2016, arXiv:1512.03385, §3.3 and §4.2; the 1x1 shortcuts are its option B.
         zero_init_residual: Goyal et al. 2017, arXiv:1706.02677, §5.1. skipinit: De & Smith 2020,
         arXiv:2002.10444. fixup: Zhang et al. 2019, arXiv:1901.09321, "Fixup initialization". Departs from
@@ -124,7 +124,7 @@ class ResNet(nn.Sequential):
         self.classifier = nn.Linear(shape[0], num_classes)
         if zero_init_residual:
             _zero_last_norms(self, units.placement)
-        require_start(residual, self)
+        require_start(residual, self, units.placement)
 
     def adjust_initial_weights(self) -> None:
         """Finish what a scheme of `bnexp.models.init` has drawn."""

@@ -18,7 +18,8 @@ class StandardizedConv2d(nn.Conv2d):
     y = conv(x, (weight - mean) / sqrt(var + 1e-6)) + bias, with mean and biased var over the in_channels /
     groups * kH * kW weights of one output channel; gradients go through mean and var. Training and
     evaluation do the same. `weight` holds the values before standardization, under the name and with the
-    initial values that a plain convolution gives it; their scale and offset are of no effect.
+    initial values that a plain convolution gives it; their scale and offset are of no effect. The second
+    moment of y is about that of x times the number of weights: a norm should follow.
 
     Shape: as torch.nn.Conv2d.
     Raises:

@@ -8,14 +8,17 @@ import pytest
 from whole_runs import Train, assert_same, assert_same_run, resume
 
 SHORT = ("steps=8", "data.train_size=200")
+RESNET = ("model=resnet", "model.depth=8", "model.width=4")
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ("model=lenet", "weight_standardization=true", "norm=group"),
-        ("model=resnet", "model.depth=8", "model.width=4", "weight_standardization=true", "norm=custom"),
+        (*RESNET, "weight_standardization=true", "norm=custom"),
         ("model=lenet", "weight_standardization=true", "fused=true", "norm=group"),
+        (*RESNET, "norm=none", "model.residual=skipinit", "init=he_normal"),
+        (*RESNET, "norm=none", "model.residual=fixup", "init=he_normal", "placement=preact"),
     ],
     ids=" ".join,
 )
@@ -26,7 +29,7 @@ def test_a_network_with_the_option_trains(words: tuple[str, ...], train: Train) 
 
 
 def test_a_fused_run_is_bitwise_the_plain_one_and_resumes_so(train: Train) -> None:
-    words = (*SHORT, "model=resnet", "model.depth=8", "model.width=4")
+    words = (*SHORT, *RESNET)
     plain, whole = train(*words), train(*words, "fused=true")
     assert_same(whole.timeless_last(), plain.timeless_last())
     assert whole.timeless_rows() == plain.timeless_rows()
@@ -35,7 +38,15 @@ def test_a_fused_run_is_bitwise_the_plain_one_and_resumes_so(train: Train) -> No
     assert_same_run(resume(halted), whole)
 
 
-def test_a_standardized_run_resumes_bit_for_bit(train: Train) -> None:
-    words = (*SHORT, "weight_standardization=true", "norm=group")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("weight_standardization=true", "norm=group"),
+        (*RESNET, "norm=none", "model.residual=fixup", "optimizer.lr=0.01"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_with_the_option_resumes_bit_for_bit(words: tuple[str, ...], train: Train) -> None:
+    words = (*SHORT, *words)
     whole, halted = train(*words), train(*words, stop_after=3)
     assert_same_run(resume(halted), whole)
