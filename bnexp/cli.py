@@ -86,6 +86,25 @@ def resume(
     raise typer.Exit(command(run, runs_dir, plugin or []))
 
 
+@app.command("eval")
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="checkpoint=last, samples=N, layer_by_layer=true, fold=true, save=PATH, device=, data_dir=.",
+        ),
+    ] = None,
+    runs_dir: RunsDir = "runs",
+    plugin: Plugins = None,
+) -> None:
+    """Test a run by its running statistics, each batch's, and recalibrated ones."""
+    from bnexp.commands.eval import evaluate as command
+
+    raise typer.Exit(command(run, words or [], runs_dir, plugin or []))
+
+
 @app.command()
 def tb(
     runs: Runs = None,

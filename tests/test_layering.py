@@ -29,6 +29,8 @@ LAYERS = {
     "assembly": 4,
     "result": 5,
     "recording": 5,
+    "three_way": 5,
+    "folding": 5,
     "experiment": 6,
     "display": 7,
     "figures": 7,

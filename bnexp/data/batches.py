@@ -109,7 +109,11 @@ class TrainBatches:
 
 
 class EvalBatches:
-    """A whole split in its own order, in batches of `batch_size`; may be gone through any number of times."""
+    """A whole split in its own order, in batches of `batch_size`; may be gone through any number of times.
+
+    Args:
+        smallest: a last batch of fewer examples joins the one before.
+    """
 
     def __init__(
         self,
@@ -119,10 +123,12 @@ class EvalBatches:
         device: torch.device | str,
         pixels: Pixels,
         channels_last: bool,
+        smallest: int = 1,
     ) -> None:
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
         self._batch_size = batch_size
+        self._smallest = smallest
         self._pixels = pixels
         self._memory_format = _memory_format(channels_last)
 
@@ -131,10 +137,16 @@ class EvalBatches:
         return len(self._labels)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self), self._batch_size):
-            part = slice(start, start + self._batch_size)
+        for start, stop in self._bounds():
+            part = slice(start, stop)
             inputs = self._pixels(self._images[part]).contiguous(memory_format=self._memory_format)
             yield Batch(inputs, self._labels[part])
+
+    def _bounds(self) -> list[tuple[int, int]]:
+        starts = list(range(0, len(self), self._batch_size))
+        if len(starts) > 1 and len(self) - starts[-1] < self._smallest:
+            starts.pop()
+        return list(zip(starts, [*starts[1:], len(self)], strict=True))
 
 
 def _kept(num_examples: int, batch_size: int, drop_last: bool | str) -> int:

@@ -4,48 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
-from bnexp.norms.moments import batch_moments
+from bnexp.norms import moments
 
 BUFFERS = ("running_mean", "running_var")
 
 
 @dataclass
 class Population:
-    """Count, mean and sum of squared deviations from it, (C,) in float64, of all values added so far.
+    """Count, mean and biased variance of all values of each channel added so far, (C,) in float64."""
 
-    Source: Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample
-    variances", eq. 2.1; E[x^2] - E[x]^2 would cancel.
-    """
+    count: int
+    mean_C: Tensor
+    var_C: Tensor
 
-    count: int = 0
-    mean_C: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-    squares_C: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
-
-    def add(self, x: Tensor) -> None:
-        """Add a batch (N, C, *); one without values changes nothing."""
-        n = x.numel() // x.shape[1]
-        if n == 0:
-            return
+    @classmethod
+    def of(cls, x: Tensor) -> Population:
+        """Return the population of one batch (N, C, *)."""
         # not every accelerator has float64
         wide = (x.cpu() if x.device.type == "mps" else x).double()
-        mean_C, batch_var_C, _ = batch_moments(wide)
-        apart_C = mean_C - self.mean_C.to(mean_C.device)
-        total = self.count + n
-        between_C = apart_C.square() * (self.count / total * n)
-        self.mean_C = self.mean_C.to(mean_C.device) + apart_C * (n / total)
-        self.squares_C = self.squares_C.to(mean_C.device) + batch_var_C * n + between_C
-        self.count = total
+        mean_C, var_C, _ = moments.batch_moments(wide)
+        return cls(x.numel() // x.shape[1], mean_C, var_C)
 
-    @property
-    def unbiased_var_C(self) -> Tensor:
-        return self.squares_C / (self.count - 1)
+    def joined_by(self, other: Population) -> Population:
+        counts_G = self.mean_C.new_tensor([self.count, other.count])
+        means_GC = torch.stack([self.mean_C, other.mean_C])
+        mean_C, var_C = moments.merged_moments(counts_G, means_GC, torch.stack([self.var_C, other.var_C]))
+        return Population(self.count + other.count, mean_C, var_C)
 
 
 def tracking(model: nn.Module) -> dict[str, nn.Module]:
@@ -107,7 +98,13 @@ def _at_once(
     model: nn.Module, layers: Mapping[str, nn.Module], batches: Iterable[Tensor]
 ) -> dict[str, Population]:
     populations: dict[str, Population] = {}
-    with _shown(layers, lambda name, x: populations.setdefault(name, Population()).add(x)):
+
+    def add(name: str, x: Tensor) -> None:
+        if x.numel() > 0:
+            seen = Population.of(x)
+            populations[name] = populations[name].joined_by(seen) if name in populations else seen
+
+    with _shown(layers, add):
         for x in batches:
             model(x)
     return _checked(layers, populations)
@@ -151,7 +148,7 @@ def _checked(layers: Mapping[str, nn.Module], populations: dict[str, Population]
             f"recalibration needs at least 2 values a channel, got {fewest}: give it more examples"
         )
     for name, population in populations.items():
-        if not bool(torch.isfinite(population.squares_C).all()):
+        if not bool(torch.isfinite(population.var_C).all()):
             raise ArithmeticError(f"what flows into {name} is not finite")
     return populations
 
@@ -159,7 +156,7 @@ def _checked(layers: Mapping[str, nn.Module], populations: dict[str, Population]
 def _write(layer: nn.Module, population: Population) -> None:
     with torch.no_grad():
         layer.get_buffer("running_mean").copy_(population.mean_C)
-        layer.get_buffer("running_var").copy_(population.unbiased_var_C)
+        layer.get_buffer("running_var").copy_(moments.unbiased(population.var_C, population.count))
 
 
 @contextmanager

@@ -56,6 +56,10 @@ class RunDirectory:
         return self.path / "log.txt"
 
     @property
+    def eval_file(self) -> Path:
+        return self.path / "eval.json"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "run.lock"
 
@@ -73,7 +77,18 @@ class RunDirectory:
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Write result.json, whole or not at all; non-finite numbers become null."""
-        atomic.write_text(self.result_file, json.dumps(_finite(result), indent=2, allow_nan=False) + "\n")
+        atomic.write_text(self.result_file, _json(result))
+
+    def write_evaluation(self, found: Mapping[str, Any]) -> None:
+        """Write eval.json, as result.json is written.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
+        try:
+            atomic.write_text(self.eval_file, _json(found))
+        except OSError as error:
+            raise CheckpointError(f"{self.eval_file} cannot be written ({error.strerror})") from error
 
     def read_result(self) -> dict[str, Any] | None:
         """Return what result.json holds, None where there is none.
@@ -203,6 +218,10 @@ def _unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
     return ConfigError(
         f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
     )
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,51 @@
+"""What `bnexp eval` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bnexp.runs.directory import RunDirectory
+
+
+def show(console: Console, directory: RunDirectory, found: Mapping[str, Any], notes: Sequence[str]) -> None:
+    """Print the content of eval.json: scores by kind of statistics, the verdict, what folding changes."""
+    name = f"{directory.path.parent.name}/{directory.path.name}"
+    title = (
+        f"{name}, {found['checkpoint']} weights (step {found['step']}), "
+        f"{found['examples']:,} examples of the {found['split']} split"
+    )
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    kinds = {
+        "running": "running" if found["layers"] else "evaluation",
+        "batch": f"of each batch of {found['batch_size']}",
+        "recalibrated": f"recalibrated on {found['samples']:,} training examples",
+    }
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("statistics", "loss", "accuracy", "points to running"):
+        table.add_column(header, justify="left" if header == "statistics" else "right")
+    for kind, label in kinds.items():
+        if (scores := found[kind]) is not None:
+            apart = 100 * (scores["accuracy"] - found["running"]["accuracy"])
+            against = "" if kind == "running" else f"{apart:+.1f}"
+            table.add_row(label, f"{scores['loss']:.4f}", f"{scores['accuracy']:.4f}", against)
+    console.print(table)
+    console.print(f"\n{escape(found['verdict'])}", highlight=False, soft_wrap=True)
+    if found["fold"] is not None:
+        console.print(_folding(found["fold"]), highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    console.print(f"written to {escape(str(directory.eval_file))}", highlight=False, soft_wrap=True)
+
+
+def _folding(fold: Mapping[str, Any]) -> str:
+    count = len(fold["norms"])
+    pairs = f"{count} pair{'s' if count != 1 else ''} of weight and norm folded"
+    return (
+        f"{pairs}: logits differ by at most {fold['largest_difference']:.1e} (the largest is "
+        f"{fold['largest_logit']:.1f}), a pass is {fold['speedup']:.2f} times as fast"
+    )
