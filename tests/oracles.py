@@ -71,11 +71,13 @@ def batch_norm_backward(dy: Array, x: Array, weight: Array, eps: float) -> tuple
     return dx, dweight, dbias
 
 
-def running_statistics(batches: Sequence[Array], momentum: float | None) -> tuple[Array, Array]:
+def running_statistics(
+    batches: Sequence[Array], momentum: float | None, *, biased: bool = False
+) -> tuple[Array, Array]:
     """Return running_mean and running_var after the batches, from (0, 1), as weighted sums over all of them.
 
     Of k batches the i-th (from 0) weighs momentum * (1 - momentum)^(k - 1 - i), the start (1 - momentum)^k;
-    without a momentum each weighs 1 / k. Variances are sums of squares over n - 1.
+    without a momentum each weighs 1 / k. Variances are sums of squares over n - 1, over n if biased.
     """
     k, channels = len(batches), batches[0].shape[1]
     weights = [1 / k if momentum is None else momentum * (1 - momentum) ** (k - 1 - i) for i in range(k)]
@@ -85,9 +87,42 @@ def running_statistics(batches: Sequence[Array], momentum: float | None) -> tupl
         each = [moments(batch[index]) for batch in batches]
         size = [batch[index].size for batch in batches]
         means[channel] = math.fsum(w * mean for w, (mean, _) in zip(weights, each, strict=True))
-        terms = [w * var * n / (n - 1) for w, (_, var), n in zip(weights, each, size, strict=True)]
+        terms = [w * var * n / (n - (not biased)) for w, (_, var), n in zip(weights, each, size, strict=True)]
         variances[channel] = math.fsum([start, *terms])
     return means, variances
+
+
+def batch_renorm(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    running: tuple[Array, Array],
+    eps: float,
+    limits: tuple[float, float],
+) -> tuple[Array, Array, Array]:
+    """Return y, r and d of Ioffe 2017, Alg. 1, for running means and standard deviations, r_max and d_max."""
+    y, (r_max, d_max) = np.empty_like(x), limits
+    r, d = np.empty_like(weight), np.empty_like(weight)
+    for channel, index in _channels(x):
+        (mean, var), mu, sigma = moments(x[index]), running[0][channel], running[1][channel]
+        batch_sigma = math.sqrt(var + eps)
+        r[channel] = min(max(batch_sigma / sigma, 1 / r_max), r_max)
+        d[channel] = min(max((mean - mu) / sigma, -d_max), d_max)
+        xhat = (x[index] - mean) / batch_sigma * r[channel] + d[channel]
+        y[index] = weight[channel] * xhat + bias[channel]
+    return y, r, d
+
+
+def running_std(batches: Sequence[Array], momentum: float | None, eps: float) -> Array:
+    """Return the moving standard deviation of Ioffe 2017, Alg. 1, after the batches, from sqrt(1 + eps)."""
+    k, channels = len(batches), batches[0].shape[1]
+    weights = [1 / k if momentum is None else momentum * (1 - momentum) ** (k - 1 - i) for i in range(k)]
+    start = 0.0 if momentum is None else (1 - momentum) ** k * math.sqrt(1 + eps)
+    stds = np.empty(channels)
+    for channel, index in _channels(batches[0]):
+        each = [math.sqrt(moments(batch[index])[1] + eps) for batch in batches]
+        stds[channel] = math.fsum([start, *(w * std for w, std in zip(weights, each, strict=True))])
+    return stds
 
 
 def group_norm(x: Array, groups: int, weight: Array, bias: Array, eps: float) -> Array:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms import compiled, moments
 from bnexp.norms.derivatives import normalize_by, normalize_by_batch
-from bnexp.norms.knobs import check_knobs
+from bnexp.norms.knobs import RunningVar, check_knobs, check_running_var
 
 
 class CustomNorm(nn.Module):
@@ -29,10 +29,13 @@ class CustomNorm(nn.Module):
         momentum: weight of the new batch in the running averages, in [0, 1]; None weighs all batches alike.
         affine: learn weight and bias, which start at 1 and 0.
         track_running_stats: keep the buffers.
+        running_var: the variance that is averaged: "unbiased" as in torch, or "biased" as in Keras, which for
+            n values is smaller by (n - 1) / n.
         core: auto takes the compiled arithmetic of `bnexp.norms.compiled` where it is there and faster; eager
             takes torch's operations only. They differ by rounding.
     Raises:
-        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], or another core.
+        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], another running_var
+            or another core.
         ShapeError: x is not floating point, has other than C channels or 2 to 5 axes, or one value per
             channel where the batch is to be measured; unlike in torch, such a batch is not counted.
     Precision: float16 and bfloat16 are computed in float32 and cast back; float64 stays float64.
@@ -59,12 +62,14 @@ class CustomNorm(nn.Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
+        running_var: RunningVar = "unbiased",
         core: str = "auto",
     ) -> None:
         super().__init__()
         check_knobs(num_features, eps, momentum)
         if core not in compiled.CORES:
             raise ConfigError(f"core must be one of {', '.join(compiled.CORES)}, got {core!r}")
+        self.biased = check_running_var(running_var) == "biased"
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats, self.core = affine, track_running_stats, core
         for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():
@@ -74,7 +79,7 @@ class CustomNorm(nn.Module):
         self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+        check_input(x, self.num_features)
         if not self.training:
             running_mean, running_var = self.running_mean, self.running_var
             if running_mean is not None and running_var is not None:
@@ -85,10 +90,14 @@ class CustomNorm(nn.Module):
                 f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
                 "use batches of 2 or more (drop_last=auto drops a last batch of one) or another norm"
             )
-        y, mean_C, batch_var_C = normalize_by_batch(x, self.weight, self.bias, self.eps, self.core)
+        y, mean_C, batch_var_C = self._normalize(x)
         if self.training and self.track_running_stats:
             self._track(mean_C, batch_var_C, n)
         return y
+
+    def _normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return y and the mean and biased variance of x, which the buffers are to move towards."""
+        return normalize_by_batch(x, self.weight, self.bias, self.eps, self.core)
 
     def _track(self, mean_C: Tensor, batch_var_C: Tensor, n: int) -> None:
         """Count the batch and move the buffers in place; an empty batch is counted and moves nothing."""
@@ -101,16 +110,11 @@ class CustomNorm(nn.Module):
         # a tensor, because reading the count as a number would wait for the device
         momentum = count.to(running_mean.dtype).reciprocal() if self.momentum is None else self.momentum
         moments.move(running_mean, mean_C, momentum)
-        moments.move(running_var, moments.unbiased(batch_var_C, n), momentum)
+        self._move_var(running_var, batch_var_C, n, momentum)
 
-    def _check(self, x: Tensor) -> None:
-        if x.dim() in (2, 3, 4, 5) and x.shape[1] == self.num_features and x.is_floating_point():
-            return
-        wanted = f"floating point of shape (N, {self.num_features}) or (N, {self.num_features}, *)"
-        given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
-        raise ShapeError(
-            f"input must be {wanted}, * up to three axes, got {given}: make num_features the size of axis 1"
-        )
+    def _move_var(self, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float | Tensor) -> None:
+        value_C = batch_var_C if self.biased else moments.unbiased(batch_var_C, n)
+        moments.move(running_var_C, value_C, momentum)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
@@ -122,5 +126,20 @@ class CustomNorm(nn.Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"track_running_stats={self.track_running_stats}{', running_var=biased' if self.biased else ''}"
         )
+
+
+def check_input(x: Tensor, num_features: int) -> None:
+    """Refuse what a norm over channels cannot normalize.
+
+    Raises:
+        ShapeError: x is not floating point, or has other than num_features channels or 2 to 5 axes.
+    """
+    if x.dim() in (2, 3, 4, 5) and x.shape[1] == num_features and x.is_floating_point():
+        return
+    wanted = f"floating point of shape (N, {num_features}) or (N, {num_features}, *)"
+    given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+    raise ShapeError(
+        f"input must be {wanted}, * up to three axes, got {given}: make num_features the size of axis 1"
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from bnexp.errors import ConfigError
+
+RunningVar = Literal["unbiased", "biased"]
 
 
 def check_knobs(num_features: int, eps: float, momentum: float | None = None) -> None:
@@ -32,3 +35,16 @@ def check_values(what: str, count: int) -> None:
             f"each {what} must hold at least 2 values to normalize, got {count}: "
             "give this layer more channels, or take another norm here"
         )
+
+
+def check_running_var(running_var: RunningVar) -> RunningVar:
+    """Return it, unless there is no such variance.
+
+    Raises:
+        ConfigError: neither unbiased nor biased.
+    """
+    if running_var not in ("unbiased", "biased"):
+        raise ConfigError(
+            f"running_var must be unbiased (/(n - 1), as torch) or biased (/n, as Keras), got {running_var}"
+        )
+    return running_var

@@ -100,6 +100,39 @@ def move(buffer_C: Tensor, batch_value_C: Tensor, momentum: float | Tensor) -> N
     buffer_C.copy_(torch.lerp(buffer_C, cast(batch_value_C, buffer_C.dtype), momentum))
 
 
+def move_std(running_var_C: Tensor, batch_var_C: Tensor, eps: float, momentum: float | Tensor) -> None:
+    """Move std = sqrt(running_var + eps) towards sqrt(batch_var + eps) as `move` does, kept as running_var.
+
+    The clamp keeps a constant channel, of std sqrt(eps), from a variance below zero by rounding.
+    """
+    running_std_C = torch.sqrt(widen(running_var_C) + eps)
+    batch_std_C = cast(torch.sqrt(batch_var_C + eps), running_std_C.dtype)
+    moved_C = torch.lerp(running_std_C, batch_std_C, momentum)
+    running_var_C.copy_((moved_C.square() - eps).clamp_min(0))
+
+
+def corrections(
+    mean_C: Tensor,
+    batch_var_C: Tensor,
+    running_mean_C: Tensor,
+    running_var_C: Tensor,
+    eps: float,
+    limits: tuple[Tensor, Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Return r and d, constants to autograd: unclipped, xhat * r + d = (x - running_mean) / running_std.
+
+    r = clip(batch_std / running_std, 1 / r_max, r_max) and d = clip((mean - running_mean) / running_std,
+    -d_max, d_max) for limits = (r_max, d_max) and std = sqrt(var + eps); eps keeps both finite where a
+    channel is constant, in the batch or in the running average.
+    Source: Ioffe 2017, arXiv:1702.03275, Alg. 1.
+    """
+    r_max, d_max = limits
+    running_rstd_C = inverse_std(widen(running_var_C), eps)
+    r_C = torch.clamp(torch.sqrt(batch_var_C + eps) * running_rstd_C, r_max.reciprocal(), r_max)
+    d_C = torch.clamp((mean_C - running_mean_C) * running_rstd_C, -d_max, d_max)
+    return r_C.detach(), d_C.detach()
+
+
 def scale(rstd_C: Tensor, weight_C: Tensor | None) -> Tensor:
     """Return weight * rstd, the slope of y in x - mean."""
     return rstd_C if weight_C is None else rstd_C * weight_C
@@ -121,6 +154,18 @@ def normalized_from(
     ndim = x.dim()
     y = (widen(x) - across(mean_C, ndim)) * across(scale(rstd_C, weight_C), ndim)
     return cast(y if bias_C is None else y + across(bias_C, ndim), x.dtype)
+
+
+def rescaled_from(y: Tensor, factor: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return y * factor + shift in dtype, differentiable; factor and shift are (C,), or (N, C) by example.
+
+    One pass over memory, which keeps y for the backward pass only if factor is to have a gradient.
+    """
+    return cast(torch.addcmul(_spread(shift, y), y, _spread(factor, y)), dtype)
+
+
+def _spread(v: Tensor, y: Tensor) -> Tensor:
+    return across(v, y.dim()) if v.dim() == 1 else v.view(*v.shape, *(1,) * (y.dim() - 2))
 
 
 def gradients_from(

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from bnexp.errors import ShapeError
 from bnexp.norms import moments
-from bnexp.norms.custom import CustomNorm
+from bnexp.norms.custom import CustomNorm, check_input
 
 Wrapped = TypeVar("Wrapped", bound=Callable[..., object])
 _outside_graphs: Callable[[Wrapped], Wrapped] = torch.compiler.disable  # processes must meet in one order
@@ -40,7 +40,7 @@ class SyncNorm(CustomNorm):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and num_processes() > 1):
             return super().forward(x)
-        self._check(x)
+        check_input(x, self.num_features)
         return self._together(x)
 
     @_outside_graphs

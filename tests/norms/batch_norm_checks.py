@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bnexp.errors import ShapeError
 from bnexp.norms.custom import CustomNorm
+from bnexp.norms.knobs import RunningVar
 
 SHAPES = [(7, 3), (2, 3), (5, 3, 4), (2, 3, 4, 5), (1, 3, 2, 2), (2, 3, 2, 3, 2)]
 WIDE_EPS = 0.5  # of the size of the variance, so that its place in the formula shows
@@ -57,12 +58,14 @@ def check_gradients_are_the_papers(shape: tuple[int, ...] = (5, 3, 4)) -> None:
     assert_close(norm.bias.grad, dbias, rtol=1e-12, atol=1e-12)
 
 
-def check_running_statistics(momentum: float | None = 0.3, shape: tuple[int, ...] = (3, 3)) -> None:
-    norm = CustomNorm(3, (), momentum=momentum).double()
+def check_running_statistics(
+    momentum: float | None = 0.3, shape: tuple[int, ...] = (3, 3), running_var: RunningVar = "unbiased"
+) -> None:
+    norm = CustomNorm(3, (), momentum=momentum, running_var=running_var).double()
     batches = [batch(shape, seed) for seed in range(5)]
     for x in batches:
         norm(x)
-    mean, var = running_statistics([to_array(x) for x in batches], momentum)
+    mean, var = running_statistics([to_array(x) for x in batches], momentum, biased=running_var == "biased")
     assert_close(norm.running_mean, mean, rtol=1e-12, atol=1e-12)
     assert_close(norm.running_var, var, rtol=1e-12, atol=1e-12)
     assert norm.num_batches_tracked == 5

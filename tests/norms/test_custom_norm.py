@@ -78,6 +78,23 @@ def test_running_statistics_are_weighted_sums_of_batches(
     checks.check_running_statistics(momentum, shape)
 
 
+@pytest.mark.parametrize("momentum", [0.3, None])
+def test_the_running_variance_may_be_the_biased_one(momentum: float | None) -> None:
+    checks.check_running_statistics(momentum, running_var="biased")
+
+
+def test_a_running_variance_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"running_var must be unbiased .* or biased .*, got sample"):
+        CustomNorm(3, (), running_var="sample")
+
+
+def test_the_kind_of_variance_changes_no_state_dict() -> None:
+    biased, twin = layer(running_var="biased"), nn.BatchNorm1d(3).double()
+    biased(batch((4, 3)))
+    twin.load_state_dict(biased.state_dict())
+    assert_close(twin.eval()(batch((4, 3), 1)), biased.eval()(batch((4, 3), 1)), rtol=1e-12, atol=1e-12)
+
+
 @EVERY_SHAPE
 def test_eval_uses_running_statistics(shape: tuple[int, ...]) -> None:
     checks.check_eval_uses_running_statistics(shape)

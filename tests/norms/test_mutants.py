@@ -16,6 +16,12 @@ batch_moments, move, forward = moments.batch_moments, moments.move, CustomNorm.f
 input_gradient, parameter_gradients = moments.input_gradient, moments.parameter_gradients
 
 
+def always_unbiased(
+    self: CustomNorm, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float
+) -> None:
+    move(running_var_C, moments.unbiased(batch_var_C, n), momentum)
+
+
 def eps_outside(var_C: Tensor, eps: float) -> Tensor:
     return 1 / (var_C.sqrt() + eps)
 
@@ -89,9 +95,16 @@ def unscaled_weight_gradient(
     return dweight_C / rstd_C, dbias_C, buffer
 
 
+def check_the_biased_variance_is_averaged() -> None:
+    checks.check_running_statistics(running_var="biased")
+
+
 MUTANTS: dict[str, tuple[object, str, object, Callable[[], None]]] = {
     "biased variance stored": (
         moments, "unbiased", lambda var_C, n: var_C, checks.check_running_statistics,
+    ),
+    "unbiased variance stored where the biased is asked for": (
+        CustomNorm, "_move_var", always_unbiased, check_the_biased_variance_is_averaged,
     ),
     "unbiased variance normalizes": (
         moments, "batch_moments", unbiased_to_normalize, checks.check_training_normalizes_by_the_batch,
