@@ -34,8 +34,8 @@ class CustomNorm(nn.Module):
         core: auto takes the compiled arithmetic of `bnexp.norms.compiled` where it is there and faster; eager
             takes torch's operations only. They differ by rounding.
     Raises:
-        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], another running_var
-            or another core.
+        ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], or another
+            running_var or core.
         ShapeError: x is not floating point, has other than C channels or 2 to 5 axes, or one value per
             channel where the batch is to be measured; unlike in torch, such a batch is not counted.
     Precision: float16 and bfloat16 are computed in float32 and cast back; float64 stays float64.

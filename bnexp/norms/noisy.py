@@ -31,7 +31,8 @@ class NoisyNorm(CustomNorm):
     Shape: x (N, C) or (N, C, *), * up to three axes -> same shape, dtype and memory format.
         weight, bias, running_mean, running_var: (C,), named as in torch, so state dicts go both ways.
     Args:
-        num_features, spatial, eps, momentum, affine, track_running_stats, running_var: as in `CustomNorm`.
+        num_features, spatial, eps, momentum, affine, track_running_stats, running_var, core: as in
+            `CustomNorm`.
         max_shift: at least 0.
         max_scale: at least 1.
         spread: at least 0.
@@ -57,6 +58,7 @@ class NoisyNorm(CustomNorm):
         max_shift: float = 0.5,
         max_scale: float = 1.25,
         spread: float = 0.1,
+        core: str = "auto",
     ) -> None:
         super().__init__(
             num_features,
@@ -66,6 +68,7 @@ class NoisyNorm(CustomNorm):
             affine=affine,
             track_running_stats=track_running_stats,
             running_var=running_var,
+            core=core,
         )
         ranges = ("max_shift", max_shift, 0), ("max_scale", max_scale, 1), ("spread", spread, 0)
         for name, value, least in ranges:
@@ -79,7 +82,7 @@ class NoisyNorm(CustomNorm):
             return super()._normalize(x)
         wide = moments.widen(x)
         scale_NC, shift_NC = self._draw(len(x), wide)
-        y, mean_C, batch_var_C = normalize_by_batch(wide, self.weight, self.bias, self.eps)
+        y, mean_C, batch_var_C = normalize_by_batch(wide, self.weight, self.bias, self.eps, self.core)
         return moments.rescaled_from(y, scale_NC, shift_NC, x.dtype), mean_C, batch_var_C
 
     @_outside_graphs

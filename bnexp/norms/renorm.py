@@ -33,7 +33,7 @@ class BatchRenorm(CustomNorm):
     Shape: x (N, C) or (N, C, *), * up to three axes -> same shape, dtype and memory format.
         weight, bias, running_mean, running_var: (C,), named as in torch, so state dicts go both ways.
     Args:
-        num_features, spatial, eps, momentum, affine: as in `CustomNorm`; the source's momentum is 0.01.
+        num_features, spatial, eps, momentum, affine, core: as in `CustomNorm`; the source's momentum is 0.01.
         r_max: largest r, at least 1; 1 / r_max is the smallest.
         d_max: largest |d|, at least 0.
         plain_frac, r_full_frac, d_full_frac: fractions of the run, plain_frac the smallest.
@@ -62,8 +62,9 @@ class BatchRenorm(CustomNorm):
         plain_frac: float = 0.1,
         r_full_frac: float = 0.8,
         d_full_frac: float = 0.5,
+        core: str = "auto",
     ) -> None:
-        super().__init__(num_features, spatial, eps=eps, momentum=momentum, affine=affine)
+        super().__init__(num_features, spatial, eps=eps, momentum=momentum, affine=affine, core=core)
         _check(r_max, d_max, (plain_frac, r_full_frac, d_full_frac))
         self.r_max, self.d_max, self.plain_frac = r_max, d_max, plain_frac
         self.r_full_frac, self.d_full_frac = r_full_frac, d_full_frac
@@ -85,7 +86,7 @@ class BatchRenorm(CustomNorm):
         return ((progress - self.plain_frac) / (full_frac - self.plain_frac)).clamp(0, 1)
 
     def _normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, mean_C, batch_var_C = normalize_by_batch(moments.widen(x), self.weight, None, self.eps)
+        y, mean_C, batch_var_C = normalize_by_batch(moments.widen(x), self.weight, None, self.eps, self.core)
         running = self.running_mean, self.running_var
         r_C, d_C = moments.corrections(mean_C, batch_var_C, *running, self.eps, self.limits())
         shift_C = d_C if self.weight is None else d_C * self.weight

@@ -21,7 +21,7 @@ class RunningNorm(CustomNorm):
     Shape: x (N, C) or (N, C, *), * up to three axes -> same shape, dtype and memory format.
         weight, bias, running_mean, running_var: (C,), named as in torch, so state dicts go both ways.
     Args:
-        num_features, spatial, eps, momentum, affine, running_var: as in `CustomNorm`.
+        num_features, spatial, eps, momentum, affine, running_var, core: as in `CustomNorm`.
     Raises:
         ConfigError: as in `CustomNorm`.
         ShapeError: x does not fit, or a training batch has one value per channel, which has no variance.
@@ -44,13 +44,20 @@ class RunningNorm(CustomNorm):
         momentum: float | None = 0.1,
         affine: bool = True,
         running_var: RunningVar = "unbiased",
+        core: str = "auto",
     ) -> None:
         super().__init__(
-            num_features, spatial, eps=eps, momentum=momentum, affine=affine, running_var=running_var
+            num_features,
+            spatial,
+            eps=eps,
+            momentum=momentum,
+            affine=affine,
+            running_var=running_var,
+            core=core,
         )
 
     def _normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         y = normalize_by(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
         with torch.no_grad():
-            _, mean_C, batch_var_C = normalize_by_batch(x.detach(), None, None, self.eps)
+            _, mean_C, batch_var_C = normalize_by_batch(x.detach(), None, None, self.eps, self.core)
         return y, mean_C, batch_var_C
