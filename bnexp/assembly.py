@@ -89,7 +89,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     batches = attempt(_train_batches, config, splits, device, sound)
     total_steps = attempt(_total_steps, config, batches)
     schedule = attempt(_schedule, make_schedule, total_steps)
-    attempt(_tell_length, model, total_steps)
+    attempt(_tell_length, model, total_steps, batches, config.batch_size)
     sites = attempt(_checked_sites, model, dataset, batches)
     weights = attempt(locate, config.weights, Path(config.runs_dir))
     notes = (attempt(_notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
@@ -210,10 +210,11 @@ def _schedule(make_schedule: Callable[..., Any], total_steps: int) -> Callable[[
     return schedule
 
 
-def _tell_length(model: nn.Module, total_steps: int) -> None:
+def _tell_length(model: nn.Module, total_steps: int, batches: TrainBatches, batch_size: int) -> None:
+    passes_per_epoch = -(-batches.num_examples // batch_size)
     for module in model.modules():
         if isinstance(module, Scheduled):
-            module.set_total_steps(total_steps)
+            module.set_total_steps(total_steps * passes_per_epoch // batches.steps_per_epoch)
 
 
 def _notes(model: nn.Module, config: TrainConfig) -> list[str]:

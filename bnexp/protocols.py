@@ -39,7 +39,8 @@ class NormFactory(Protocol):
 class Scheduled(Protocol):
     """A module that changes with the share of training that is done: it is told the run's length once.
 
-    `set_total_steps` comes before the first step; a resumed run says the same number again.
+    `set_total_steps` comes before the first step, with the number of training passes forward, which is all
+    that a module sees of a step (with accumulate there are several); a resumed run says the same again.
     """
 
     def set_total_steps(self, total_steps: int) -> None: ...

@@ -156,16 +156,19 @@ def normalized_from(
     return cast(y if bias_C is None else y + across(bias_C, ndim), x.dtype)
 
 
+def rescale(y: Tensor, factor: Tensor, shift: Tensor) -> None:
+    """Set y to y * factor + shift in place, factor and shift (C,), or (N, C) by example; records no graph."""
+    torch.addcmul(spread(shift, y.dim()), y, spread(factor, y.dim()), out=y)
+
+
 def rescaled_from(y: Tensor, factor: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return y * factor + shift in dtype, differentiable; factor and shift are (C,), or (N, C) by example.
-
-    One pass over memory, which keeps y for the backward pass only if factor is to have a gradient.
-    """
-    return cast(torch.addcmul(_spread(shift, y), y, _spread(factor, y)), dtype)
+    """Return in dtype what `rescale` gives; y is kept for the backward pass only if factor has a gradient."""
+    return cast(torch.addcmul(spread(shift, y.dim()), y, spread(factor, y.dim())), dtype)
 
 
-def _spread(v: Tensor, y: Tensor) -> Tensor:
-    return across(v, y.dim()) if v.dim() == 1 else v.view(*v.shape, *(1,) * (y.dim() - 2))
+def spread(v: Tensor, ndim: int) -> Tensor:
+    """Return (C,) as `across` does, or (N, C) seen as (N, C, 1, ...)."""
+    return across(v, ndim) if v.dim() == 1 else v.view(*v.shape, *(1,) * (ndim - 2))
 
 
 def gradients_from(

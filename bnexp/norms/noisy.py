@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from bnexp.errors import ConfigError
-from bnexp.norms import moments
+from bnexp.norms.corrected import normalize_rescaled
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.derivatives import normalize_by_batch
 from bnexp.norms.knobs import RunningVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -80,18 +79,17 @@ class NoisyNorm(CustomNorm):
     def _normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if not self.training:
             return super()._normalize(x)
-        wide = moments.widen(x)
-        scale_NC, shift_NC = self._draw(len(x), wide)
-        y, mean_C, batch_var_C = normalize_by_batch(wide, self.weight, self.bias, self.eps, self.core)
-        return moments.rescaled_from(y, scale_NC, shift_NC, x.dtype), mean_C, batch_var_C
+        scale_NC, shift_NC = self._draw(x)
+        return normalize_rescaled(x, self.weight, self.bias, self.eps, self.core, scale_NC, shift_NC)
 
     @_outside_graphs
-    def _draw(self, examples: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return s and m, (N, C), in the dtype and on the device of `like`."""
-        empty, g = partial(torch.empty, dtype=like.dtype, device=like.device), self.generator
+    def _draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return s and m, (N, C), float32 or wider."""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        empty, g = partial(torch.empty, dtype=wide, device=x.device), self.generator
         mu_C = empty(self.num_features).uniform_(-self.max_shift, self.max_shift, generator=g)
         sigma_C = empty(self.num_features).uniform_(1, self.max_scale, generator=g)
-        shape = examples, self.num_features
+        shape = x.shape[:2]
         shift_NC = mu_C + empty(shape).uniform_(-self.spread, self.spread, generator=g)
         return sigma_C + empty(shape).normal_(0, self.spread, generator=g), shift_NC
 

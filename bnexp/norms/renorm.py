@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bnexp.errors import ConfigError
 from bnexp.norms import moments
+from bnexp.norms.corrected import normalize_corrected
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.derivatives import normalize_by_batch
 
 
 class BatchRenorm(CustomNorm):
@@ -86,12 +86,11 @@ class BatchRenorm(CustomNorm):
         return ((progress - self.plain_frac) / (full_frac - self.plain_frac)).clamp(0, 1)
 
     def _normalize(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        y, mean_C, batch_var_C = normalize_by_batch(moments.widen(x), self.weight, None, self.eps, self.core)
+        return normalize_corrected(x, self.weight, self.bias, self.eps, self.core, self._correct)
+
+    def _correct(self, mean_C: Tensor, batch_var_C: Tensor) -> tuple[Tensor, Tensor]:
         running = self.running_mean, self.running_var
-        r_C, d_C = moments.corrections(mean_C, batch_var_C, *running, self.eps, self.limits())
-        shift_C = d_C if self.weight is None else d_C * self.weight
-        shift_C = shift_C if self.bias is None else shift_C + self.bias
-        return moments.rescaled_from(y, r_C, shift_C, x.dtype), mean_C, batch_var_C
+        return moments.corrections(mean_C, batch_var_C, *running, self.eps, self.limits())
 
     def _move_var(self, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float | Tensor) -> None:
         moments.move_std(running_var_C, batch_var_C, self.eps, momentum)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import variant_checks as checks
 from batch_norm_checks import batch
 from oracles import assert_close
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 
 from bnexp.models.dropout import seed_noise
@@ -36,6 +38,10 @@ def make(request: pytest.FixtureRequest) -> Make:
 def seeded(norm: nn.Module) -> nn.Module:
     seed_noise(norm, 0, "cpu")
     return norm
+
+
+def always(*noise: Tensor) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    return lambda x: noise
 
 
 @MODES
@@ -225,3 +231,57 @@ def test_it_prints_as_a_batch_norm_with_its_own_knobs(name: str) -> None:
     own = {"renorm": "r_max=1.2, d_max=0.5", "noisy": "max_shift=0.5, max_scale=1.25"}
     norm = MAKERS[name]()
     assert repr(norm) == f"{type(norm).__name__}({CustomNorm(3, ()).extra_repr()}, {own[name]})"
+
+
+@pytest.mark.parametrize("shape", [(8, 3), (8, 3, 5), (8, 3, 4, 5)], ids=str)
+@pytest.mark.parametrize("name", ["renorm", "noisy"])
+@pytest.mark.parametrize("path", ["auto", "eager", "last", "forward_ad"])
+def test_every_path_gives_the_float64_numbers(name: str, shape: tuple[int, ...], path: str) -> None:
+    """The compiled core, torch's operations, channels_last, and the composition that transforms see."""
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        norm = MAKERS[name]().to(dtype)
+        norm.core = "eager" if path == "eager" else "auto"
+        x, dy = batch(shape, dtype=torch.float32).to(dtype), batch(shape, 1, dtype=torch.float32).to(dtype)
+        if name == "noisy":
+            scale_NC, shift_NC = MAKERS["noisy"]()._draw(x.double())
+            norm._draw = always(scale_NC.to(dtype), shift_NC.to(dtype))
+        if path == "last":
+            x = x.transpose(1, -1).contiguous().transpose(1, -1)
+        x.requires_grad_()
+        level = forward_ad.dual_level() if path == "forward_ad" else contextlib.nullcontext()
+        with level:
+            y = norm(x)
+        y.backward(dy)
+        results.append([y, x.grad, norm.weight.grad, norm.bias.grad, norm.running_mean, norm.running_var])
+    for own, wide in zip(*results, strict=True):
+        assert_close(own, wide, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["renorm", "noisy"])
+def test_a_gradient_taken_with_its_graph_is_the_same(name: str) -> None:
+    x, dy, results = batch((4, 3, 5)).requires_grad_(), batch((4, 3, 5), 1), []
+    for create_graph in (False, True):
+        norm = MAKERS[name]()
+        wanted = [x, norm.weight, norm.bias]
+        results.append(torch.autograd.grad(norm(x), wanted, dy, create_graph=create_graph))
+    for one, other in zip(*results, strict=True):
+        assert not one.requires_grad
+        assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("wanted", [("x",), ("weight",), ("bias",)], ids=str)
+@pytest.mark.parametrize("name", ["renorm", "noisy"])
+def test_only_wanted_gradients_are_given(name: str, wanted: tuple[str, ...]) -> None:
+    norm, dy, leaves = MAKERS[name](), batch((4, 3, 5), 1), {}
+    leaves = {"x": batch((4, 3, 5)).requires_grad_(), "weight": norm.weight, "bias": norm.bias}
+    full = dict(zip(leaves, torch.autograd.grad(norm(leaves["x"]), list(leaves.values()), dy), strict=True))
+    norm = MAKERS[name]()
+    leaves = {"x": batch((4, 3, 5)), "weight": norm.weight, "bias": norm.bias}
+    for each, leaf in leaves.items():
+        leaf.requires_grad_(each in wanted)
+    norm(leaves["x"]).backward(dy)
+    for each, leaf in leaves.items():
+        assert (leaf.grad is not None) == (each in wanted)
+        if each in wanted:
+            assert_close(leaf.grad, full[each], rtol=0, atol=0)
