@@ -28,7 +28,9 @@ from bnexp.models.dropout import seed_noise
 from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
+from bnexp.preflight.course import Course, course
 from bnexp.preflight.sites import NormSite, norm_sites, problems, substitutes
+from bnexp.preflight.warnings import Prospect, warnings
 from bnexp.protocols import Dataset, Probe, Scheduled, Split
 from bnexp.seeding import stream
 from bnexp.telemetry import probes as telemetry
@@ -52,8 +54,10 @@ class Parts:
     val: EvalBatches | None
     test: EvalBatches
     sites: list[NormSite]
+    course: Course
     weights: Path | None
     notes: list[str]
+    warnings: list[str]
 
     @property
     def num_parameters(self) -> int:
@@ -97,12 +101,15 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     assert device and splits and model and batches and total_steps and schedule and make_optimizer
     assert sites is not None
     model.to(device)
+    optimizer, planned = make_optimizer(model), _course(config, batches, total_steps)
+    inputs = batches.group(0)[0].inputs
+    found = warnings(Prospect(config, model, sites, planned, optimizer, inputs))
     pixels, held = batches.pixels, partial(_held, config, device, batches.pixels)
     return Parts(
         device=device,
         splits=splits,
         pixels=pixels,
-        learner=_learner(config, model, make_optimizer(model), device),
+        learner=_learner(config, model, optimizer, device),
         schedule=schedule,
         total_steps=total_steps,
         batches=batches,
@@ -110,8 +117,10 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
         val=held(splits.val) if splits.val is not None else None,
         test=held(splits.test),
         sites=sites,
+        course=planned,
         weights=weights,
         notes=substitutes(sites) + notes,
+        warnings=found,
     )
 
 
@@ -243,6 +252,16 @@ def _checked_sites(model: nn.Module, dataset: Dataset, batches: TrainBatches) ->
     if found := problems(sites, [len(batch) for batch in groups]):
         raise ConfigError(found)
     return sites
+
+
+def _course(config: TrainConfig, batches: TrainBatches, total_steps: int) -> Course:
+    return course(
+        batches.num_examples,
+        batch_size=config.batch_size,
+        accumulate=config.accumulate,
+        steps=total_steps,
+        norm_batch=getattr(config, "norm_batch", None),
+    )
 
 
 def _learner(

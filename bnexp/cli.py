@@ -75,6 +75,18 @@ def train(
 
 
 @app.command()
+def doctor(
+    words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
+    plugin: Plugins = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Say what each norm of a run would see, and what is known to go wrong; train nothing."""
+    from bnexp.commands.doctor import doctor as command
+
+    command(words or [], plugin or [], as_json=as_json)
+
+
+@app.command()
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
     runs_dir: RunsDir = "runs",

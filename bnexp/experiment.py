@@ -41,6 +41,7 @@ class Experiment:
     parts: Parts
     probes: Sequence[Probe]
     notes: list[str]
+    warnings: list[str]
     state: TrainState
 
 
@@ -64,7 +65,8 @@ def prepared(
         probes, notes = assembly.probes(config, parts)
         source = str(parts.weights) if parts.weights is not None else config.weights
         config = replace(config, weights=source, threads=threads)
-        yield Experiment(config, parts, probes, composition.notes + parts.notes + notes, TrainState(threads))
+        notes = composition.notes + parts.notes + notes
+        yield Experiment(config, parts, probes, notes, parts.warnings, TrainState(threads))
 
 
 def new_directory(config: TrainConfig) -> RunDirectory:
@@ -89,6 +91,8 @@ def run(
         log.info("%s %s", "resumed by" if resumed else "started by", result.command())
         for note in experiment.notes:
             log.info("note: %s", note)
+        for warning in experiment.warnings:
+            log.warning("%s", warning)
         status: Status = "failed"
         divergence: Divergence | None = None
         details: dict[str, str] = {}

@@ -50,8 +50,15 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
         table.add_row(f"[bold]{name}[/]", escape(text))
     console.print(table)
     console.print(_norm_table(experiment))
+    remarks(console, experiment)
+
+
+def remarks(console: Console, experiment: Experiment) -> None:
+    """Print notes, and each warning as one line."""
     for note in experiment.notes:
         console.print(f"[yellow]note:[/] {escape(note)}")
+    for warning in experiment.warnings:
+        console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
 
 
 def _norm_table(experiment: Experiment) -> Table:

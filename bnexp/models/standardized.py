@@ -39,6 +39,11 @@ class StandardizedConv2d(nn.Conv2d):
             )
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
-        y: Tensor = super()._conv_forward(x, (weight - mean) * torch.rsqrt(var + EPS), bias)
+        y: Tensor = super()._conv_forward(x, standardized(weight), bias)
         return y
+
+
+def standardized(weight: Tensor) -> Tensor:
+    """Return (weight - mean) / sqrt(var + 1e-6) for each output channel of a kernel (C_out, C_in, kH, kW)."""
+    var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (weight - mean) * torch.rsqrt(var + EPS)

@@ -1,4 +1,4 @@
-"""What is known to go wrong, found before training."""
+"""The places of norms in a network, what stands there, and which would refuse to train."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
 
@@ -27,9 +28,46 @@ class NormSite:
     def kind(self) -> str:
         return "none" if isinstance(self.module, nn.Identity) else type(self.module).__name__
 
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.module.parameters())
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether training normalizes by statistics over the batch; see `bnexp.protocols.NormFactory`."""
+        return any(_has(part, "batch_statistics") for part in self.module.modules())
+
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether both mean and variance of each channel are the batch's."""
+        return self.uses_batch and any(_has(part, "removes_channel_mean") for part in self.module.modules())
+
+    @property
+    def averages(self) -> bool:
+        """Whether training moves running statistics."""
+        return self._averaging is not None
+
+    @property
+    def momentum(self) -> float | None:
+        """The weight of the new batch; None where all weigh alike, and where there is no running average."""
+        momentum: float | None = getattr(self._averaging, "momentum", None)
+        return momentum
+
+    @property
+    def _averaging(self) -> nn.Module | None:
+        for part in self.module.modules():
+            buffers = [name for name, _ in part.named_buffers(recurse=False)]
+            if hasattr(part, "momentum") and any(name.startswith("running_") for name in buffers):
+                return part
+        return None
+
     def values_per_channel(self, examples: int) -> int:
         """Return how many values a batch of `examples` has in each channel."""
         return examples * math.prod(self.spatial)
+
+
+def _has(norm: nn.Module, trait: str) -> bool:
+    return isinstance(norm, _BatchNorm) or bool(getattr(norm, trait, False))
 
 
 def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[NormSite]:
