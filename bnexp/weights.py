@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from bnexp.engine.checkpoint import read
@@ -16,22 +17,18 @@ CLASSIFIER = "classifier."
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Give `model` the weights and buffers that the file `path` holds; return what a user should know of it.
 
-    The classifier keeps its initial weights where the number of classes differs.
+    The whole classifier keeps its initial weights where the number of classes differs.
     Raises:
-        CheckpointError: no such file; any other tensor is missing, left over or of another shape.
+        CheckpointError: no such file; any other tensor is missing, left over or of another shape; something
+            is no tensor, or not finite in the network's own number format.
     """
-    content = read(path)
-    state = content.get("model", content)
-    own = model.state_dict()
-    skipped = [
-        name
-        for name in own
-        if name.startswith(CLASSIFIER) and name in state and state[name].shape != own[name].shape
-    ]
-    _refuse_strangers(
-        path, own, {name: tensor for name, tensor in state.items() if name not in skipped}, skipped
-    )
-    model.load_state_dict({name: state[name] for name in own if name not in skipped}, strict=False)
+    own, state = model.state_dict(), _tensors(path)
+    head = [name for name in own if name.startswith(CLASSIFIER) and name in state]
+    skipped = head if any(_classes_alone_differ(state[name], own[name]) for name in head) else []
+    kept = {name: tensor for name, tensor in state.items() if name not in skipped}
+    _refuse_strangers(path, own, kept, skipped)
+    _refuse_non_finite(path, own, kept)
+    model.load_state_dict(kept, strict=False)
     return (
         [f"weights: the classifier of {path} has another number of classes and was left out"]
         if skipped
@@ -65,6 +62,38 @@ def _run(reference: str, runs_dir: Path) -> Path:
         raise CheckpointError(f"weights={reference} must be a weights file or a run: {error}") from error
 
 
+def _tensors(path: Path) -> dict[str, Tensor]:
+    content = read(path)
+    state = content.get("model", content)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"weights: {path} must hold tensors by name, got {type(state).__name__}")
+    others = [str(name) for name, value in state.items() if not _is_plain_tensor(value)]
+    if others:
+        raise CheckpointError(
+            f"weights: {path} must hold real tensors only, {_some(others)} is none: give a state_dict"
+        )
+    return {str(name): tensor for name, tensor in state.items()}
+
+
+def _is_plain_tensor(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided and not value.is_complex()
+
+
+def _classes_alone_differ(given: Tensor, own: Tensor) -> bool:
+    return given.dim() == own.dim() and given.shape[1:] == own.shape[1:] and len(given) != len(own)
+
+
+def _refuse_non_finite(path: Path, own: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    broken = [name for name in state if not torch.isfinite(state[name].to(own[name].dtype)).all()]
+    if broken:
+        raise CheckpointError(f"weights: {path} must be finite, {_some(broken)} is not: take other weights")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
 def _refuse_strangers(
     path: Path, own: dict[str, Tensor], state: dict[str, Tensor], skipped: list[str]
 ) -> None:
@@ -77,7 +106,4 @@ def _refuse_strangers(
         (reshaped, "shapes otherwise"),
     ):
         if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            raise CheckpointError(
-                f"weights: {path} {what} {', '.join(names[:3])}{more}; use its own model and norm"
-            )
+            raise CheckpointError(f"weights: {path} {what} {_some(names)}; use its own model and norm")

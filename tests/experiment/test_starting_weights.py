@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shutil
 from pathlib import Path
 
@@ -125,6 +127,47 @@ def test_weights_of_another_network_are_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert part in line
     assert set(tmp_path.glob("runs/*/*")) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("dense1.weight", "wrong", "must hold real tensors only, dense1.weight is none"),
+        ("dense1.weight", None, "must hold real tensors only, dense1.weight is none"),
+        ("dense1.weight", torch.zeros(20, 784, dtype=torch.complex64), "must hold real tensors only"),
+        ("epoch", 3, "must hold real tensors only, epoch is none"),
+        ("dense1.norm.running_var", torch.full((20,), math.nan), "dense1.norm.running_var is not"),
+        ("classifier.bias", torch.full((10,), 1e300, dtype=torch.float64), "classifier.bias is not"),
+        ("classifier.weight", torch.zeros(10, 21), "shapes otherwise classifier.weight"),
+        ("classifier.weight", torch.zeros(200), "shapes otherwise classifier.weight"),
+    ],
+)
+def test_weights_that_no_network_could_have_are_refused_in_one_line(
+    tmp_path: Path, source: Ran, name: str, value: object, part: str
+) -> None:
+    torch.save({**source.best["model"], name: value}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=re.escape(part)) as caught:
+        built(tmp_path, *SOURCE, f"weights={tmp_path}/odd.pt")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": [1, 2]}, tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="must hold tensors by name, got list"):
+        built(tmp_path, f"weights={tmp_path}/list.pt")
+
+
+def test_a_classifier_of_other_classes_is_left_out_whole(tmp_path: Path, source: Ran) -> None:
+    """Its bias alone would fit."""
+    state = {**source.best["model"], "classifier.weight": torch.zeros(7, 20)}
+    torch.save(state, tmp_path / "half.pt")
+    with (
+        ready(tmp_path, *SOURCE) as fresh,
+        ready(tmp_path, *SOURCE, f"weights={tmp_path}/half.pt") as prepared,
+    ):
+        initial, loaded = (run.parts.learner.model.state_dict() for run in (fresh, prepared))
+    assert torch.equal(loaded["classifier.bias"], initial["classifier.bias"])
+    assert not torch.equal(loaded["classifier.bias"], state["classifier.bias"])
 
 
 @pytest.mark.parametrize(
