@@ -55,17 +55,25 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self.last} must be a run's own last.pt, it lacks {', '.join(sorted(lacking))}"
             )
-        learner.load_state_dict(saved)
-        return TrainState(**saved["state"])
+        try:
+            learner.load_state_dict(saved)
+            return TrainState(**saved["state"])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.last} must fit the network that config.yaml describes: put back the run's own files"
+            ) from error
 
     def load_best(self, learner: Learner, device: torch.device) -> None:
         learner.model.load_state_dict(read(self.best, device)["model"])
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
-    """Save `content` so that `path` is always a whole file, the old one or the new one."""
+    """Save `content` so that `path` is always a whole file, old or new, also when the power fails."""
     partial = path.with_name(f".{path.name}.part")
-    torch.save(content, partial)
+    with partial.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -26,8 +28,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "last.pt"
     checkpoint.write(path, {"step": 1})
 
-    def torn(content: object, target: Path) -> None:
-        Path(target).write_bytes(b"half of it")
+    def torn(content: object, target: BinaryIO) -> None:
+        target.write(b"half of it")
         raise OSError("no space left")
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
@@ -36,6 +38,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert checkpoint.read(path) == {"step": 1}
     checkpoint.write(path, {"step": 3})
     assert checkpoint.read(path) == {"step": 3}
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_takes_the_old_ones_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[tuple[str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        order.append(("sync", os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def replaced(draft: Path, path: Path) -> None:
+        order.append(("replace", draft.stat().st_size))
+        replace(draft, path)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    checkpoint.write(tmp_path / "last.pt", {"model": {"weight": torch.zeros(1000)}})
+    size = (tmp_path / "last.pt").stat().st_size
+    assert order == [("sync", size), ("replace", size)]
 
 
 def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
