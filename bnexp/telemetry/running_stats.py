@@ -96,6 +96,7 @@ class RunningStatistics:
             lambda numbers: self._named(np.array(numbers).reshape(4, -1), values_per_channel),
         )
 
+    @np.errstate(invalid="ignore")
     def _named(self, numbers: Floats, values_per_channel: tuple[int, ...]) -> Measurement:
         """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
         before, starts = numbers[:2], self._starts

@@ -159,6 +159,17 @@ def test_a_batch_that_is_not_finite_shows_in_its_own_layer_only():
     assert math.isfinite(found["running_gap/wide.norm/mean"])
 
 
+def test_infinities_of_both_signs_have_no_mean_and_no_warning():
+    made, inputs = layers()
+    made["flat.norm"].running_mean.copy_(torch.tensor([math.inf, -math.inf, 1.0]))
+    scalars = observe(made, inputs).scalars
+    assert math.isnan(scalars["running_mean/flat.norm/mean"])
+    assert (scalars["running_mean/flat.norm/min"], scalars["running_mean/flat.norm/max"]) == (
+        -math.inf,
+        math.inf,
+    )
+
+
 def test_chosen_channels_are_traced_in_the_layers_that_have_them():
     made, inputs = layers()
     wide = made["wide.norm"].running_mean.tolist()
