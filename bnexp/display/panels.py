@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
@@ -173,13 +174,7 @@ def _progress(view: RunView) -> str:
 
 def _divergence(view: RunView) -> str:
     found = view.result.get("diverged") if view.result else None
-    if not isinstance(found, Mapping):
-        return ""
-    first, last, origin = found.get("first_step"), found.get("last_step"), found.get("origin")
-    between = f"step {first}" if first == last else f"steps {first} to {last}"
-    return f"the loss stopped being finite at {between}" + (
-        f"; the first to go was {origin}" if origin else ""
-    )
+    return divergence(found) if isinstance(found, Mapping) else ""
 
 
 def _from_result(view: RunView, key: str) -> str:

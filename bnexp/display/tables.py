@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bnexp.display.ending import divergence
 from bnexp.engine.device import describe
 from bnexp.experiment import Experiment
 from bnexp.protocols import Outcome
@@ -100,11 +101,7 @@ def _ending(outcome: Outcome) -> str:
     ending = outcome.status.replace("_", " ")
     text = f"{ending} after {_count(outcome.step, 'step')} ({_count(outcome.epoch, 'epoch')})"
     if "diverged" in outcome.details:
-        found = outcome.details["diverged"]
-        first, last, origin = found["first_step"], found["last_step"], found["origin"]
-        between = f"step {first}" if first == last else f"steps {first} to {last}"
-        text += f": the loss stopped being finite at {between}"
-        text += f"; the first to go was {origin}" if origin else ""
+        text += f": {divergence(outcome.details['diverged'])}"
     return text
 
 

@@ -69,7 +69,7 @@ def test_gaps_are_shown_with_their_last_value(folder, capsys):
 def test_a_diverged_run_says_where(trained, folder, capsys):
     text = " ".join(shown(capsys, "diverged", "--runs-dir", str(trained)).replace("│", "").split())
     assert "status diverged" in text
-    assert re.search(r"the loss stopped being finite at step \d+; the first to go was the \w+", text)
+    assert re.search(r"the first to stop being finite was the \w+ of .* at step \d+", text)
 
 
 def test_values_that_are_not_finite_are_counted(folder, capsys):

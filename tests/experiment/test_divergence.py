@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from torch import nn
 from whole_runs import Ran, Train, load, ready
 
 from bnexp import cli, experiment
+from bnexp.display import tables
 from bnexp.engine.fit import Plan
 from bnexp.experiment import Experiment
 
@@ -53,7 +56,7 @@ def test_an_accelerator_finds_the_same_origin_later(
     """Here the CPU is told to behave like an accelerator: losses are not read step by step."""
     reference = settled(*words).result["diverged"]
     monkeypatch.setattr(experiment, "Plan", lambda **knobs: Plan(**{**knobs, "loss_on_host": False}))
-    ran = train(*words, f"check_every={check_every}", "telemetry=none")
+    ran = train(*words, f"check_every={check_every}")
     found = ran.result["diverged"]
     assert found["origin"] == reference["origin"]
     assert found["first_step"] == reference["first_step"] <= found["last_step"]
@@ -80,7 +83,18 @@ def test_a_validation_loss_that_overflows_alone_is_the_origin(train: Train) -> N
     found = {"first_step": 6, "last_step": 6, "origin": "the validation loss at step 6"}
     assert (ran.result["status"], ran.result["diverged"]) == ("diverged", found)
     assert None not in ran.column("loss/train") and ran.column("loss/val")[1:] == [None]
+    assert "the first to stop being finite was the validation loss at step 6" in told(ran)
     assert_sound(ran)
+
+
+def test_a_buffer_that_overflows_under_a_finite_loss_is_told_as_that(settled: Train) -> None:
+    """running_var overflows at step 1; the losses of steps 1 and 2 are finite."""
+    ran = settled(*HUGE[3])
+    found = ran.result["diverged"]
+    assert math.isfinite(ran.column("loss/train")[found["first_step"]])
+    said = f"the first to stop being finite was {found['origin']}, noticed at step {found['last_step']}"
+    assert found["first_step"] < found["last_step"]
+    assert said in told(ran)
 
 
 def test_without_validation_a_diverged_run_has_no_answer_but_ends_well(train: Train) -> None:
@@ -122,6 +136,13 @@ def test_float16_overflow_of_gradients_is_no_divergence(train: Train) -> None:
     assert ran.last["scaler"]["scale"] < 65536
     assert None in ran.column("grad_norm")
     assert_sound(ran)
+
+
+def told(ran: Ran) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    assert ran.outcome is not None and isinstance(console.file, io.StringIO)
+    tables.how_it_ended(console, ran.outcome, ran.directory)
+    return console.file.getvalue()
 
 
 def first_non_finite(prepared: Experiment) -> tuple[int, str]:
