@@ -20,6 +20,7 @@ BROKEN = (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.Unpic
 def cached(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
     """Return the tensor kept under `key`; where there is none, or a damaged one, make it and keep it.
 
+    A key is SOURCE-STATE; a new state of a source takes the place of its older ones.
     Runs that start together make it once. Where `folder` cannot be written, it is made every time.
     """
     path = folder / f"{key}.pt"
@@ -58,6 +59,9 @@ def _save(tensor: Tensor, path: Path) -> None:
         with partial.open("wb") as file:
             torch.save(tensor, file)
         os.replace(partial, path)
+        source = path.name.partition("-")[0]
+        for older in {*path.parent.glob(f"{source}-*.pt")} - {path}:
+            older.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         partial.unlink(missing_ok=True)
         _note_unkept(path.parent, error)

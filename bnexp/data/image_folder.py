@@ -101,15 +101,17 @@ def _files(listing: Listing) -> list[Path]:
 
 
 def _fingerprint(tree: Path, files: Sequence[Path]) -> str:
-    """Return a name that changes with the root, the files' names, their sizes or their times."""
-    digest = hashlib.sha256(str(tree.resolve()).encode())
+    """Return ROOT-STATE: the first part tells the root, the second also files' names, sizes and times."""
+    digest = hashlib.sha256(os.fsencode(tree.resolve()))
+    root = digest.hexdigest()[:16]
     for path in files:
         try:
             status = path.stat()
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}); remove or replace it") from error
-        digest.update(f"\n{path.relative_to(tree)}\0{status.st_size}\0{status.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+        digest.update(b"\n" + os.fsencode(path.relative_to(tree)))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
+    return f"{root}-{digest.hexdigest()[:32]}"
 
 
 def _decode(tree: Path, files: Sequence[Path], cache: Path) -> Tensor:

@@ -154,6 +154,22 @@ def test_changed_image_is_decoded_anew(tree: Path, data_dir: Path) -> None:
     assert image_folder(data_dir, root=str(tree)).train.images[0, 0, 0, 0] == 50
 
 
+def test_a_new_state_of_a_folder_replaces_its_older_ones_and_no_other_folders(
+    tree: Path, data_dir: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "copy")
+    image_folder(data_dir, root=str(tmp_path / "copy"))
+    [other] = cache_files(data_dir)
+    for number in range(3):
+        save(tree / f"train/cat/more{number}.png", GREY)
+        image_folder(data_dir, root=str(tree))
+    assert other in cache_files(data_dir) and len(cache_files(data_dir)) == 2
+    [file] = {*cache_files(data_dir)} - {other}
+    written = file.stat().st_mtime_ns
+    assert len(image_folder(data_dir, root=str(tree)).train) == 7
+    assert file.stat().st_mtime_ns == written
+
+
 def test_renamed_image_moves(tree: Path, data_dir: Path) -> None:
     for name in ("a", "b"):
         (tree / f"train/cat/{name}.png").unlink()
