@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,20 @@ def test_a_mistake_is_one_line_and_code_two_in_a_process_of_its_own(tmp_path: Pa
     assert done.stderr.startswith("bnexp: norm=nope: must be one of")
     assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_leaves_does_not_end_the_run(tmp_path: Path) -> None:
+    """As in `bnexp train | head -1`."""
+    words = ("train", *QUICK, "output_dir=run")
+    with subprocess.Popen(
+        [COMMAND, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        assert run.stdout is not None and run.stderr is not None
+        assert run.stdout.readline()
+        run.stdout.close()
+        said = run.stderr.read()
+    assert (run.returncode, said) == (0, b"")
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "finished"
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
