@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -29,6 +31,7 @@ from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
 from bnexp.preflight.course import Course, course
+from bnexp.optimization.knobs import LARGEST
 from bnexp.preflight.sites import NormSite, norm_sites, problems, substitutes
 from bnexp.preflight.warnings import Prospect, warnings
 from bnexp.protocols import Dataset, Probe, Scheduled, Split
@@ -94,6 +97,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     total_steps = attempt(_total_steps, config, batches)
     schedule = attempt(_schedule, make_schedule, total_steps)
     attempt(_tell_length, model, total_steps, batches, config.batch_size)
+    attempt(_last_lr, config, schedule, total_steps)
     sites = attempt(_checked_sites, model, dataset, batches)
     weights = attempt(locate, config.weights, Path(config.runs_dir))
     notes = (attempt(_notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
@@ -191,9 +195,22 @@ def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
         fused=config.fused,
     )
     network = make(config.model)
-    model: nn.Module = network(image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units)
+    with _memory_permitting():
+        model: nn.Module = network(
+            image_shape=dataset.image_shape, num_classes=len(dataset.classes), units=units
+        )
     initialize(model, make(config.init), config.seed)
     return model
+
+
+@contextmanager
+def _memory_permitting() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not re.search("alloc|overflow", str(error)):
+            raise
+        raise ConfigError("the network must fit into memory: give it fewer or narrower layers") from error
 
 
 def _train_batches(config: TrainConfig, splits: Splits, device: torch.device, sound: bool) -> TrainBatches:
@@ -224,6 +241,16 @@ def _tell_length(model: nn.Module, total_steps: int, batches: TrainBatches, batc
     for module in model.modules():
         if isinstance(module, Scheduled):
             module.set_total_steps(total_steps * passes_per_epoch // batches.steps_per_epoch)
+
+
+def _last_lr(config: TrainConfig, schedule: Callable[[int], float], total_steps: int) -> None:
+    """Refuse a schedule that grows beyond what an optimizer can compute with; one that grows ends highest."""
+    lr, factor = config.optimizer.get("lr"), schedule(total_steps - 1)
+    if isinstance(lr, (int, float)) and lr <= LARGEST < lr * factor:
+        raise ConfigError(
+            f"the learning rate must stay finite, also in float32: optimizer.lr={lr} times the schedule's "
+            f"{factor:.4g} at the last step is not; take a smaller factor"
+        )
 
 
 def _notes(model: nn.Module, config: TrainConfig) -> list[str]:

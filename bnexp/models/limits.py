@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from bnexp.errors import ConfigError
 
+MOST = 2**20  # channels of a layer: far more than fit into memory twice in a row
+COUNT = f"a whole number from 1 to {MOST}"
+
 
 def require_size(model: str, image_shape: tuple[int, int, int], smallest: int) -> None:
     """Raise ConfigError unless both sides of the image are at least `smallest` pixels."""
@@ -28,15 +31,15 @@ def refuse_preact(model: str, placement: str) -> None:
 
 
 def require_counts(knob: str, values: object) -> list[int]:
-    """Return `values` as a list; raise ConfigError unless it holds whole numbers of at least 1 only."""
+    """Return `values` as a list; raise ConfigError unless it holds whole numbers from 1 to MOST only."""
     if not isinstance(values, (list, tuple)) or not all(is_count(value) for value in values):
-        raise ConfigError(f"{knob} must be a list of whole numbers of at least 1, got {values!r}")
+        raise ConfigError(f"{knob} must be a list of whole numbers from 1 to {MOST}, got {values!r}")
     return list(values)
 
 
 def is_count(value: object) -> bool:
-    """Say whether `value` is a whole number of at least 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    """Say whether `value` is a whole number from 1 to MOST."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
 
 
 def require_choice(knob: str, value: str, choices: Iterable[str]) -> None:

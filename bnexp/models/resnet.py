@@ -8,9 +8,11 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.models.blocks import GlobalAverage, Units
-from bnexp.models.limits import is_count
+from bnexp.models.limits import COUNT, is_count
 from bnexp.models.residual import Shift, branch_end, fixup, require_start, shifted
 from bnexp.models.unit import Shape
+
+DEEPEST = 9998
 
 
 class BasicBlock(nn.Module):
@@ -135,12 +137,16 @@ class ResNet(nn.Sequential):
 
 def _plan(depth: int, width: int | str) -> tuple[list[int], int]:
     """Return the number of blocks of each stage, and the base width."""
-    if depth != 18 and not (is_count(depth) and depth >= 8 and depth % 6 == 2):
-        raise ConfigError(
-            f"model.depth must be 18 or 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ...), got {depth!r}"
+    found = []
+    if depth != 18 and not (is_count(depth) and 8 <= depth <= DEEPEST and depth % 6 == 2):
+        found.append(
+            f"model.depth must be 18 or 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ... up to {DEEPEST}), "
+            f"got {depth!r}"
         )
     if width != "auto" and not is_count(width):
-        raise ConfigError(f"model.width must be auto or a whole number of at least 1, got {width!r}")
+        found.append(f"model.width must be auto or {COUNT}, got {width!r}")
+    if found:
+        raise ConfigError(found)
     blocks, published = ([2, 2, 2, 2], 64) if depth == 18 else ([(depth - 2) // 6] * 3, 16)
     return blocks, published if width == "auto" else int(width)
 

@@ -63,7 +63,7 @@ def adam(
         ConfigError: a negative lr, eps or weight_decay, or betas that are not two numbers in [0, 1).
     Source: Kingma & Ba 2015, arXiv:1412.6980, Alg. 1; torch.optim.Adam.
     """
-    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps))
+    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
     groups = parameter_groups(model, weight_decay, decay_norm)
     return torch.optim.Adam(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
@@ -82,7 +82,7 @@ def adamw(
     Args and errors: as `adam`.
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101, Alg. 2; torch.optim.AdamW.
     """
-    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps))
+    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
     groups = parameter_groups(model, weight_decay, decay_norm)
     return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
@@ -108,6 +108,10 @@ def _is_norm_or_bias(name: str) -> bool:
 
 def _shared_problems(lr: float, weight_decay: float) -> list[str]:
     return range_problem("optimizer.lr", lr) + range_problem("optimizer.weight_decay", weight_decay)
+
+
+def _first_step(lr: float, betas: Sequence[float]) -> list[str]:
+    return range_problem("optimizer.lr / (1 - optimizer.betas[0])", lr / (1 - betas[0]))
 
 
 def _adam_problems(betas: Sequence[float], eps: float) -> list[str]:

@@ -51,7 +51,7 @@ def step(
             problems += range_problem(f"schedule.milestones[{index}]", fraction, at_most=1)
     refuse(problems)
     drops = [round(fraction * total_steps) for fraction in milestones]
-    return _warmed(lambda step: gamma ** sum(step >= drop for drop in drops), total_steps, warmup_steps)
+    return _warmed(lambda step: _power(gamma, sum(step >= drop for drop in drops)), total_steps, warmup_steps)
 
 
 def cosine(*, total_steps: int, final: float = 0.0, warmup_steps: int = 0) -> Schedule:
@@ -118,6 +118,13 @@ def _warmed(curve: Schedule, total_steps: int, warmup_steps: int) -> Schedule:
         return warmup * curve(min(step, total_steps))
 
     return schedule
+
+
+def _power(factor: float, times: int) -> float:
+    try:
+        return float(factor) ** times
+    except OverflowError:
+        return math.inf
 
 
 def _anneal(start: float, end: float, progress: float) -> float:

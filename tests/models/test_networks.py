@@ -332,7 +332,7 @@ def test_zero_init_residual_is_refused_where_it_cannot_work(norm, placement, rea
 
 @pytest.mark.parametrize("hidden", [[100, 0], [1.5], ["100"], 100, None])
 def test_mlp_refuses_widths_that_are_no_counts(hidden):
-    with pytest.raises(ConfigError, match=r"^model\.hidden must be a list of whole numbers of at least 1"):
+    with pytest.raises(ConfigError, match=r"^model\.hidden must be a list of whole numbers from 1 to"):
         MLP(image_shape=(1, 8, 8), num_classes=10, units=units(), hidden=hidden)
 
 
