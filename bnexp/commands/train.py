@@ -6,16 +6,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from bnexp import experiment
 from bnexp.composition.compose import Composition, as_yaml, compose
 from bnexp.composition.expand import expand
-from bnexp.display import tables
-from bnexp.display.progress import training_progress
 from bnexp.errors import BnexpError, ConfigError
-from bnexp.protocols import Outcome
+
+if TYPE_CHECKING:
+    from bnexp.protocols import Outcome
 
 EXIT_CODES = {"interrupted": 130}
 
@@ -29,7 +29,7 @@ def train(words: Sequence[str], plugins: Sequence[str]) -> int:
 def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
     """Train one run after another; a mistake in any word is told before the first starts."""
     jobs = expand(words)
-    compositions = checked([compose(job, plugins) for job in jobs])
+    compositions = checked(jobs, plugins)
     if any(composition.config.output_dir is not None for composition in compositions):
         raise ConfigError("output_dir names one folder; leave it out of a sweep and use runs_dir")
     failed = 0
@@ -49,8 +49,8 @@ def sweep(words: Sequence[str], plugins: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def checked(compositions: Sequence[Composition]) -> Sequence[Composition]:
-    """Build every run and throw it away, so that a sweep does not find a mistake when hours have passed.
+def checked(jobs: Sequence[Sequence[str]], plugins: Sequence[str]) -> list[Composition]:
+    """Compose and build every run and throw it away, so that no mistake is found when hours have passed.
 
     Returns the runs with what `weights=last` means now, before the sweep leaves newer ones.
 
@@ -59,10 +59,9 @@ def checked(compositions: Sequence[Composition]) -> Sequence[Composition]:
     """
     problems: list[str] = []
     found: list[Composition] = []
-    for composition in compositions:
+    for job in jobs:
         try:
-            with experiment.prepared(composition, in_sweep=True) as ready:
-                found.append(replace(composition, config=ready.config))
+            found.append(_checked(compose(job, plugins)))
         except BnexpError as error:
             problems += str(error).splitlines()
     if problems:
@@ -70,8 +69,20 @@ def checked(compositions: Sequence[Composition]) -> Sequence[Composition]:
     return found
 
 
+def _checked(composition: Composition) -> Composition:
+    from bnexp import experiment
+
+    with experiment.prepared(composition, in_sweep=True) as ready:
+        return replace(composition, config=ready.config)
+
+
 def run_one(composition: Composition, *, in_sweep: bool) -> Outcome:
     """Build, show, train and show again."""
+    # Here and not above: torch takes longer than finding out that a word is misspelt.
+    from bnexp import experiment
+    from bnexp.display import tables
+    from bnexp.display.progress import training_progress
+
     console = Console()
     with experiment.prepared(composition, in_sweep=in_sweep) as ready:
         directory = experiment.new_directory(ready.config)

@@ -19,7 +19,15 @@ from omegaconf.errors import OmegaConfBaseException
 from bnexp import config as schema
 from bnexp.composition import targets, words
 from bnexp.composition.choices import conf_dir, conf_dirs
-from bnexp.composition.mistakes import first_line, key_mistake, knob_by_knob, parse, per_word, reason
+from bnexp.composition.mistakes import (
+    first_line,
+    key_mistake,
+    knob_by_knob,
+    loose_flags,
+    parse,
+    per_word,
+    reason,
+)
 from bnexp.composition.nearest import suggestion
 from bnexp.composition.notes import notes
 from bnexp.config import TrainConfig
@@ -27,6 +35,18 @@ from bnexp.errors import CheckpointError, ConfigError
 
 ROOT = "train"
 DURATIONS = ("epochs", "steps")
+# Beside defaults, all that these words can do wrong is seen without building anything, so without torch.
+HARMLESS = {
+    "norm",
+    "norm@head_norm",
+    "batch_size",
+    "seed",
+    "epochs",
+    "steps",
+    "momentum",
+    "threads",
+    "runs_dir",
+}
 UNCOMPOSABLE = (
     HydraException,
     OmegaConfBaseException,
@@ -64,7 +84,7 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     head_knobs = [word for word in rewritten if words.key(word).startswith("head_norm.")]
     with _hydra():
         node, good, mistakes = _composed([word for word in rewritten if word not in head_knobs])
-    found += mistakes
+    found += mistakes + loose_flags(good)
     if node is None:
         raise ConfigError(found)
     lost = {words.key(word) for word in rewritten} - {words.key(word) for word in good}
@@ -72,8 +92,11 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     config, unbuildable = _plain(node)
     if config is None:
         raise ConfigError(found + unbuildable)
+    found += schema.problems(config)
+    if found and _harmless(good, config):
+        raise ConfigError(found)
     misfits = _binding(config, plugins)
-    found += schema.problems(config) + [line for lines in misfits.values() for line in lines]
+    found += [line for lines in misfits.values() for line in lines]
     broken = frozenset(misfits)
     known = [] if broken else notes(node, config, {words.key(word) for word in given})
     return Composition(config, known, found, broken)
@@ -88,9 +111,7 @@ def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
         node = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(text))
         config = OmegaConf.to_object(node)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise CheckpointError(
-            f"config.yaml does not fit this version of bnexp: {first_line(error)}"
-        ) from error
+        raise CheckpointError(f"config.yaml does not fit this version of bnexp: {_keyed(error)}") from error
     assert isinstance(config, TrainConfig)
     misfits = _binding(config, plugins)
     wrong = schema.problems(config) + [line for lines in misfits.values() for line in lines]
@@ -201,11 +222,16 @@ def _preset_duration(node: DictConfig) -> list[str]:
     return [f"{name} must give epochs or steps, not both"] if both else []
 
 
+def _harmless(good: Sequence[str], config: TrainConfig) -> bool:
+    """Whether no part of a run could find fault with the words `good`, so that none need be tried."""
+    return {words.key(word) for word in good} <= HARMLESS and config.batch_size != 1 and len(conf_dirs()) == 1
+
+
 def _plain(node: DictConfig) -> tuple[TrainConfig | None, list[str]]:
     try:
         config = OmegaConf.to_object(node)
     except OmegaConfBaseException as error:
-        return None, [f"{error.full_key}: {first_line(error)}" if error.full_key else first_line(error)]
+        return None, [_keyed(error)]
     assert isinstance(config, TrainConfig)
     shapeless = [
         knob_by_knob(name)
@@ -213,6 +239,11 @@ def _plain(node: DictConfig) -> tuple[TrainConfig | None, list[str]]:
         if is_dataclass(hint) and not is_dataclass(getattr(config, name))
     ]
     return (None, shapeless) if shapeless else (config, [])
+
+
+def _keyed(error: Exception) -> str:
+    key = getattr(error, "full_key", None)
+    return f"{key}: {first_line(error)}" if key else first_line(error)
 
 
 def _binding(config: TrainConfig, plugins: Sequence[str]) -> dict[str, list[str]]:

@@ -20,6 +20,9 @@ from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError
 
 Compose = Callable[[Sequence[str]], DictConfig]
+GRAMMAR = (
+    r"token recognition|no viable|mismatched|missing|extraneous"  # a parser's words, about its own rules
+)
 SWEPT = "several values need -m (a sweep)"
 
 
@@ -63,16 +66,38 @@ def parse(words: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
         except RecursionError:
             mistakes.append(f"{word!r} cannot be read; it is nested too deeply")
         except (HydraException, ValueError) as error:
-            mistakes.append(
-                f"{word!r} cannot be read ({first_line(error)}); words look like KEY=VALUE, and a value with "
-                "special characters stands in quotes of its own: 'KEY=\"VALUE\"'"
-            )
+            mistakes.append(_unreadable(word, error))
         else:
             if override.key_or_group:
                 parsed[word] = override
             else:
                 mistakes.append(f"{word!r} cannot be read; words look like KEY=VALUE")
     return parsed, mistakes
+
+
+def _unreadable(word: str, error: BaseException) -> str:
+    said = first_line(error)
+    if "=" not in word:
+        return f"{word!r} cannot be read; words look like KEY=VALUE"
+    why = "" if re.match(GRAMMAR, said) else f" ({said})"
+    return (
+        f"{word!r} cannot be read{why}; words look like KEY=VALUE, and a value with special characters is "
+        "put in quotes of its own: 'KEY=\"VALUE\"'"
+    )
+
+
+def loose_flags(words: Sequence[str]) -> list[str]:
+    """Return a line for each flag that is neither true nor false; OmegaConf takes any number for true."""
+    flags = {word: override for word, override in parse(words)[0].items() if _is_flag(override)}
+    return [
+        f"{override.key_or_group} must be true or false, got {override.get_value_string()!r}"
+        for word, override in flags.items()
+        if not isinstance(override.value(), bool) and "${" not in word
+    ]
+
+
+def _is_flag(override: Override) -> bool:
+    return schema_hint(override.key_or_group) is bool
 
 
 def reason(error: BaseException) -> str:

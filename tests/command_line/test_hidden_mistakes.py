@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,9 +116,41 @@ def test_help_of_train_needs_no_torch(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "False"
 
 
+def test_misspelt_words_are_told_without_torch(tmp_path: Path) -> None:
+    code = """
+import sys
+from bnexp.cli import run
+run(["train", "nrom=custom"])
+run(["train", "-m", "norm=custm", "batch_size=8,16"])
+run(["train", "--cfg", "job", "batch_size=0", "seed"])
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    first, second, *third = done.stderr.splitlines()
+    assert "unknown key 'nrom' (did you mean norm?)" in first and "norm=custm" in second
+    assert [line.partition(" ")[2].split()[0] for line in third] == ["'seed'", "batch_size"]
+
+
 @pytest.mark.parametrize(("word", "said"), [("drop_last=3", "auto, true or false"), ("threads=1.5", "auto")])
 def test_a_knob_that_also_takes_auto_says_so(bnexp: Callable[..., Any], word: str, said: str) -> None:
     assert said in bnexp("train", word).err
+
+
+@pytest.mark.parametrize("value", ["3", "1", "0", "yes", "1.0"])
+@pytest.mark.parametrize("name", ["deterministic", "compile"])
+def test_a_flag_is_true_or_false(bnexp: Callable[..., Any], name: str, value: str) -> None:
+    answer = bnexp("train", f"{name}={value}")
+    assert answer.lines == [f"bnexp: {name} must be true or false, got '{value}'"]
+
+
+def test_what_cannot_be_read_is_told_in_our_own_words(bnexp: Callable[..., Any]) -> None:
+    for word in ("seed", "seed=[", "seed=a=b", "é=1", "optimizer..lr=3", "seed=${", "seed='", "=", "[]"):
+        answer = bnexp("train", word)
+        assert (answer.code, len(answer.lines)) == (2, 1)
+        assert not re.search("EQUAL|EOF|input|token|viable|expecting|alternative|BRA|ID", answer.err), (
+            answer.err
+        )
 
 
 def test_a_network_without_a_head_shows_no_norm_there(train: Callable[..., Any]) -> None:

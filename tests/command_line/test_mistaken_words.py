@@ -151,7 +151,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
         [
             "data.train_size must lie between 1 and 1438",
             "data.val_fraction must be at least 0 and below 1, got 1",
-            "model.width must be auto or a whole number of at least 1, got 0",
+            "model.width must be auto or a whole number from 1 to 1048576, got 0",
             "optimizer.lr must be a number of at least 0, got -1",
             "optimizer.momentum must be a number of at least 0 and below 1, got 1",
             "optimizer.weight_decay must be a number of at least 0, got -1",
@@ -160,11 +160,15 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("data.train_size=100 data.val_fraction=0.99", ["every class must keep an image to train on"]),
     ("data.train_size=1", ["of 1 images is none at all"]),
     ("data.val_fraction=0 early_stopping.patience=1", ["early_stopping.patience needs a validation split"]),
+    ("model=resnet model.depth=3 model.width=0", ["model.depth must be 18", "model.width must be auto"]),
     ("model=resnet model.depth=3", ["model.depth must be 18 or 6n + 2"]),
-    ("model=resnet model.width=-3", ["model.width must be auto or a whole number of at least 1, got -3"]),
-    ("model=mlp model.hidden=[0]", ["model.hidden must be a list of whole numbers of at least 1, got [0]"]),
+    ("model=resnet model.width=-3", ["model.width must be auto or a whole number from 1 to 1048576, got -3"]),
+    (
+        "model=mlp model.hidden=[0]",
+        ["model.hidden must be a list of whole numbers from 1 to 1048576, got [0]"],
+    ),
     ("model=classifier model.widths=[]", ["model.widths must hold at least one width"]),
-    ("model=classifier model.widths=[-1]", ["at least 1, got [-1]"]),
+    ("model=classifier model.widths=[-1]", ["from 1 to 1048576, got [-1]"]),
     ("model=classifier model.dropout=1", ["dropout is the probability of a zero and must lie in [0, 1)"]),
     ("model=simple_cnn model.dropout=-0.1", ["dropout is the probability of a zero"]),
     ("norm=group norm.num_groups=7", ["conv1.norm: num_groups must divide the layer's 6 channels, got 7"]),
@@ -256,7 +260,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
     ("norm={_partial_:false}", ["norm._partial_ must be true"]),
     ("norm={_args_:[1]}", ["Key '_args_' is not in struct"]),
     # grammar
-    ("batch_size", ["'batch_size' cannot be read (missing EQUAL at '<EOF>'); words look like KEY=VALUE"]),
+    ("batch_size", ["'batch_size' cannot be read; words look like KEY=VALUE"]),
     (
         "=3 é=1 output_dir=a=b runs_dir=~/x optimizer..lr=3 optimizer.lr=${ seed=foo(1)",
         [
@@ -269,7 +273,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
             "Unknown function 'foo'",
         ],
     ),
-    ("output_dir=a=b", ["stands in quotes of its own: 'KEY=\"VALUE\"'"]),
+    ("output_dir=a=b", ["is put in quotes of its own: 'KEY=\"VALUE\"'"]),
     ("optimizer.lr=${nope}", ["optimizer.lr: Interpolation key 'nope' not found"]),
     ("batch_size=${batch_size}", ["batch_size: Recursive interpolation detected"]),
     ("batch_size=${seed}", ["batch_size must be at least 1, got 0"]),
