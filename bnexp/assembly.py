@@ -29,9 +29,14 @@ from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
 from bnexp.models.effects import unit_notes
 from bnexp.models.init import initialize
-from bnexp.norms.traits import bind
-from bnexp.preflight.course import Course, course
+from bnexp.norms.effects import norm_notes
+from bnexp.norms.freeze import Freeze, step_of
+from bnexp.norms.ghost import ghost
+from bnexp.norms.guard import guarded
+from bnexp.norms.overlay import running_statistics
+from bnexp.norms.traits import BoundNorm, bind
 from bnexp.optimization.knobs import LARGEST
+from bnexp.preflight.course import Course, course
 from bnexp.preflight.sites import NormSite, norm_sites, problems, substitutes
 from bnexp.preflight.warnings import Prospect, warnings
 from bnexp.protocols import Dataset, Probe, Scheduled, Split
@@ -98,12 +103,14 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     schedule = attempt(_schedule, make_schedule, total_steps)
     attempt(_tell_length, model, total_steps, batches, config.batch_size)
     attempt(_last_lr, config, schedule, total_steps)
+    freeze = attempt(_freeze, config, model, total_steps)
     sites = attempt(_checked_sites, model, dataset, batches)
     weights = attempt(locate, config.weights, Path(config.runs_dir))
     notes = (attempt(_notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
     attempt.finish()
     assert device and splits and model and batches and total_steps and schedule and make_optimizer
     assert sites is not None
+    notes += norm_notes(model, freeze, guard=config.guard, total_steps=total_steps)
     model.to(device)
     optimizer, planned = make_optimizer(model), _course(config, batches, total_steps)
     inputs = batches.group(0)[0].inputs
@@ -113,7 +120,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
         device=device,
         splits=splits,
         pixels=pixels,
-        learner=_learner(config, model, optimizer, device),
+        learner=_learner(config, model, optimizer, device, freeze),
         schedule=schedule,
         total_steps=total_steps,
         batches=batches,
@@ -187,8 +194,8 @@ def _splits(config: TrainConfig, dataset: Dataset) -> Splits:
 
 def _network(config: TrainConfig, dataset: Dataset) -> nn.Module:
     units = Units(
-        norm=bind(make(config.norm)),
-        head_norm=bind(make(config.head_norm)),
+        norm=_norm(config, config.norm),
+        head_norm=_norm(config, config.head_norm),
         placement=config.placement,
         activation=config.activation,
         weight_standardization=config.weight_standardization,
@@ -211,6 +218,13 @@ def _memory_permitting() -> Iterator[None]:
         if isinstance(error, RuntimeError) and not re.search("alloc|overflow", str(error)):
             raise
         raise ConfigError("the network must fit into memory: give it fewer or narrower layers") from error
+
+
+def _norm(config: TrainConfig, node: dict[str, Any]) -> BoundNorm:
+    factory = bind(make(node))
+    if config.norm_batch < config.batch_size:
+        factory = ghost(factory, config.norm_batch)
+    return guarded(factory) if config.guard == "skip" else factory
 
 
 def _train_batches(config: TrainConfig, splits: Splits, device: torch.device, sound: bool) -> TrainBatches:
@@ -253,6 +267,14 @@ def _last_lr(config: TrainConfig, schedule: Callable[[int], float], total_steps:
         )
 
 
+def _freeze(config: TrainConfig, model: nn.Module, total_steps: int) -> Freeze | None:
+    if config.freeze_norm.after is None:
+        return None
+    freeze = Freeze(model, after=step_of(config.freeze_norm.after, total_steps), what=config.freeze_norm.what)
+    freeze(0)
+    return freeze
+
+
 def _notes(model: nn.Module, config: TrainConfig) -> list[str]:
     return unit_notes(
         model,
@@ -292,7 +314,11 @@ def _course(config: TrainConfig, batches: TrainBatches, total_steps: int) -> Cou
 
 
 def _learner(
-    config: TrainConfig, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    config: TrainConfig,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    freeze: Freeze | None,
 ) -> Learner:
     """Finish the network in place: its optimizer already holds its parameters."""
     if config.channels_last:
@@ -301,7 +327,15 @@ def _learner(
     streams = seed_noise(model, config.seed, device)
     if config.compile:
         model.compile()
-    return Learner(model, optimizer, precision.scaler(), precision, streams)
+    return Learner(
+        model,
+        optimizer,
+        precision.scaler(),
+        precision,
+        streams,
+        by_step=[freeze] if freeze is not None else [],
+        watched=running_statistics(model) if config.guard == "stop" else [],
+    )
 
 
 def _sample(train: Split, size: int, seed: int) -> Split:

@@ -12,6 +12,8 @@ from typing import Any
 
 MOST_THREADS = 1024
 PLACEMENTS = ("pre", "post", "preact")
+GUARDS = ("none", "skip", "stop")
+FREEZABLE = ("statistics", "affine", "both")
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -20,6 +22,17 @@ class EarlyStopping:
     """patience: epochs without a better validation loss before the run stops; None never stops."""
 
     patience: int | None
+
+
+@dataclass
+class FreezeNorm:
+    """after: the step, or the fraction of the run, from which norms are frozen; None never freezes them.
+
+    what: their running statistics, their weights and biases (affine), or both.
+    """
+
+    after: Any  # int | float | None, which OmegaConf cannot hold below the root
+    what: str
 
 
 @dataclass
@@ -69,6 +82,7 @@ class TrainConfig:
     steps: int | None
     batch_size: int
     accumulate: int
+    norm_batch: int
     drop_last: bool | str = field(metadata={"must_be": "auto, true or false"})
     eval_batch_size: int
     momentum: float | None
@@ -77,6 +91,8 @@ class TrainConfig:
     activation: str
     weight_standardization: bool
     fused: bool
+    guard: str
+    freeze_norm: FreezeNorm
     device: str
     precision: str
     compile: bool
@@ -108,7 +124,7 @@ def problems(config: TrainConfig) -> list[str]:
         for name, value in _positive(config).items()
         if value is not None and value < 1
     ]
-    found += _durations(config) + _choices(config)
+    found += _durations(config) + _choices(config) + _freezing(config.freeze_norm)
     if config.momentum is not None and not 0 <= config.momentum <= 1:
         found.append(f"momentum is the weight of the new batch and must lie in [0, 1], got {config.momentum}")
     if not 0 < config.eps < float("inf"):
@@ -131,6 +147,7 @@ def _positive(config: TrainConfig) -> dict[str, int | None]:
         "steps": config.steps,
         "batch_size": config.batch_size,
         "accumulate": config.accumulate,
+        "norm_batch": config.norm_batch,
         "eval_batch_size": config.eval_batch_size,
         "check_every": config.check_every,
         "early_stopping.patience": config.early_stopping.patience,
@@ -149,10 +166,34 @@ def _durations(config: TrainConfig) -> list[str]:
     return []
 
 
+def _freezing(freeze: FreezeNorm) -> list[str]:
+    found = []
+    if freeze.what not in FREEZABLE:
+        found.append(f"freeze_norm.what must be one of {', '.join(FREEZABLE)}, got {freeze.what!r}")
+    if not _is_time(freeze.after):
+        found.append(
+            "freeze_norm.after must be a step (0 or more), a fraction of the run in (0, 1) or null, got "
+            f"{freeze.after!r}"
+        )
+    return found
+
+
+def _is_time(after: Any) -> bool:
+    if isinstance(after, bool):
+        return False
+    return (
+        after is None
+        or (isinstance(after, int) and after >= 0)
+        or (isinstance(after, float) and 0 <= after < 1)
+    )
+
+
 def _choices(config: TrainConfig) -> list[str]:
     found = []
     if config.placement not in PLACEMENTS:
         found.append(f"placement must be one of {', '.join(PLACEMENTS)}, got {config.placement!r}")
+    if config.guard not in GUARDS:
+        found.append(f"guard must be one of {', '.join(GUARDS)}, got {config.guard!r}")
     if config.precision not in PRECISIONS:
         found.append(f"precision must be one of {', '.join(PRECISIONS)}, got {config.precision!r}")
     if isinstance(config.drop_last, str) and config.drop_last != "auto":

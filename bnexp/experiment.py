@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from bnexp.engine.interrupt import stoppable
 from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
 from bnexp.recording import Recording
 from bnexp.runs.directory import RunDirectory, create, create_at
-from bnexp.runs.identity import label
+from bnexp.runs.identity import label, norm_options
 from bnexp.telemetry.hparams import end_session
 
 log = logging.getLogger("bnexp")
@@ -73,7 +73,8 @@ def new_directory(config: TrainConfig) -> RunDirectory:
     """Make the folder of a new run."""
     if config.output_dir is not None:
         return create_at(Path(config.output_dir))
-    name = label(config.choices, batch_size=config.batch_size, seed=config.seed)
+    options = norm_options(asdict(config))
+    name = label(config.choices, batch_size=config.batch_size, seed=config.seed, options=options)
     return create(Path(config.runs_dir), config.choices.get("experiment") or "default", name)
 
 

@@ -150,7 +150,14 @@ def test_the_parts_of_the_schema_are_spelt_out() -> None:
 
 
 def test_no_default_stands_in_the_schema() -> None:
-    for part in (TrainConfig, SplitKnobs, schema.EarlyStopping, schema.Checkpoint, schema.Telemetry):
+    for part in (
+        TrainConfig,
+        SplitKnobs,
+        schema.EarlyStopping,
+        schema.Checkpoint,
+        schema.FreezeNorm,
+        schema.Telemetry,
+    ):
         with pytest.raises(TypeError, match="missing"):
             part()
 

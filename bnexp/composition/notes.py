@@ -13,6 +13,8 @@ from bnexp.config import TrainConfig
 def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     """Return a line for each typed knob that nothing in this run reads."""
     found = _sources(node, typed)
+    found += _ghosts(config) if "norm_batch" in typed else []
+    found += _frozen_start(config) if "freeze_norm.after" in typed else []
     norms = {config.choices["norm"], config.choices["head_norm"]}
     if "placement" in typed and config.placement != "preact" and norms == {"none"}:
         found.append("placement has no effect: this run has no norm to place")
@@ -22,6 +24,29 @@ def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
     if head_typed and not getattr(resolve(config.model["_target_"]), "has_head_norm", True):
         found.append(f"head_norm has no effect: {config.choices['model']} has no norm in its head")
     return found
+
+
+def _ghosts(config: TrainConfig) -> list[str]:
+    if config.norm_batch > config.batch_size:
+        return [
+            f"norm_batch={config.norm_batch} has no effect: a forward pass has {config.batch_size} examples"
+        ]
+    if _measures_batch(config):
+        return []
+    return ["norm_batch has no effect: no norm of this run measures the batch"]
+
+
+def _frozen_start(config: TrainConfig) -> list[str]:
+    freeze = config.freeze_norm
+    meant = freeze.after != 0 or freeze.what == "affine" or config.weights is not None
+    if meant or not _measures_batch(config):
+        return []
+    return ["freeze_norm.after=0 without weights=RUN freezes the initial statistics, mean 0 and variance 1"]
+
+
+def _measures_batch(config: TrainConfig) -> bool:
+    targets = [resolve(node["_target_"]) for node in (config.norm, config.head_norm)]
+    return any(getattr(target, "batch_statistics", False) for target in targets)
 
 
 def _sources(node: DictConfig, typed: set[str]) -> list[str]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bnexp.config import TrainConfig
 from bnexp.display.ending import divergence
 from bnexp.engine.device import describe
 from bnexp.experiment import Experiment
@@ -38,7 +39,9 @@ def what_will_run(console: Console, experiment: Experiment) -> None:
         "units": f"activation {config.activation}, placement {config.placement}, init {chosen['init']}"
         + (", weight standardization" if config.weight_standardization else "")
         + (", fused" if config.fused else ""),
-        "norm": chosen["norm"] + (f", {chosen['head_norm']} in the head" if has_head else ""),
+        "norm": chosen["norm"]
+        + (f", {chosen['head_norm']} in the head" if has_head else "")
+        + "".join(f", {text}" for text in _norm_options(config)),
         "data": f"{chosen['data']}, {', '.join(split_sizes)}",
         "batch": f"{batch} examples, {_count(parts.batches.steps_per_epoch, 'step')} an epoch",
         "length": f"{_count(duration, 'epoch')}, {_count(parts.total_steps, 'step')}",
@@ -60,6 +63,15 @@ def remarks(console: Console, experiment: Experiment) -> None:
         console.print(f"[yellow]note:[/] {escape(note)}")
     for warning in experiment.warnings:
         console.print(f"[yellow]warning:[/] {escape(warning)}", highlight=False, soft_wrap=True)
+
+
+def _norm_options(config: TrainConfig) -> list[str]:
+    freeze = config.freeze_norm
+    return [
+        *([f"ghost batches of {config.norm_batch}"] if config.norm_batch < config.batch_size else []),
+        *([f"guard {config.guard}"] if config.guard != "none" else []),
+        *([f"{freeze.what} frozen from {freeze.after}"] if freeze.after is not None else []),
+    ]
 
 
 def _norm_table(experiment: Experiment) -> Table:

@@ -1,4 +1,4 @@
-"""Noticing that a loss is no longer finite, and finding where that began.
+"""Noticing that a loss, or what is watched beside it, is no longer finite, and finding where that began.
 
 On the CPU the loss of every step is read. On an accelerator a flag stays on the device and is read every
 `every` steps. Every `every` steps the learner is also copied in memory if all of it is finite: buffers can
@@ -60,11 +60,12 @@ class Sentinel:
         return False
 
     def observe(self, loss: Tensor) -> bool:
-        """Take note of a step's loss; return whether it is known to be non-finite."""
+        """Take note of a step's loss; return whether it, or a watched tensor, is known to be non-finite."""
+        watched = [torch.isfinite(tensor).all() for tensor in self.learner.watched]
         if self.on_host:
             self.loss = loss.item()
-            return not math.isfinite(self.loss)
-        bad = ~torch.isfinite(loss)
+            return not (math.isfinite(self.loss) and all(watched))
+        bad = ~torch.stack([torch.isfinite(loss), *watched]).all()
         self._flag = bad if self._flag is None else self._flag | bad
         return False
 
@@ -78,6 +79,7 @@ class Sentinel:
         origin, first = None, self._snapshot_step
         with torch.compiler.set_stance("force_eager"):
             for replayed in range(self._snapshot_step, step + 1):
+                self.learner.enter(replayed)
                 self.learner.set_lr(schedule(replayed))
                 origin = _first_non_finite(self.learner, batches, replayed)
                 if origin:

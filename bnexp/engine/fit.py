@@ -96,6 +96,7 @@ def _train(run: Fit) -> tuple[Status, Divergence | None]:
         if sentinel.before(state.step):
             return diverged(run, sentinel)
 
+        learner.enter(state.step)
         lr = learner.set_lr(run.schedule(state.step))
         group = run.batches.group(state.step)
         probes = [probe for probe in run.probes if probe.due(state.step)]

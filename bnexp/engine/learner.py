@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,13 +34,24 @@ class Passes:
 
 @dataclass
 class Learner:
-    """Network, optimizer, loss scaler and the network's random streams."""
+    """Network, optimizer, loss scaler and the network's random streams.
+
+    by_step: what changes the network at some steps; each is called with the step, which alone decides.
+    watched: tensors that have to stay finite, even under a finite loss.
+    """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     precision: Precision
     streams: dict[str, torch.Generator]
+    by_step: Sequence[Callable[[int], None]] = ()
+    watched: Sequence[Tensor] = ()
+
+    def enter(self, step: int) -> None:
+        """Bring the network into the state in which it takes update `step`."""
+        for change in self.by_step:
+            change(step)
 
     def compute_gradients(self, group: list[Batch]) -> Passes:
         """Fill the gradients of the mean loss over all examples of `group`, one pass after another."""

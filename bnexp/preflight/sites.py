@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
+from bnexp.norms.ghost import chunk_sizes
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ class NormSite:
         return None
 
     def values_per_channel(self, examples: int) -> int:
-        """Return how many values a batch of `examples` has in each channel."""
-        return examples * math.prod(self.spatial)
+        """Return how many values a channel has in a pass of `examples`, in its smallest ghost batch."""
+        norm_batch = getattr(self.module, "norm_batch", examples)
+        return min(chunk_sizes(examples, norm_batch)) * math.prod(self.spatial)
 
 
 def _has(norm: nn.Module, trait: str) -> bool:
@@ -102,9 +104,12 @@ def problems(sites: Sequence[NormSite], batch_sizes: Sequence[int]) -> list[str]
     if not refusing:
         return []
     names = ", ".join(site.name for site in refusing)
+    cause, cure = f"a forward pass of {smallest} example gives", "batch_size=2 or more (and drop_last=auto)"
+    if smallest > 1:
+        cause, cure = "norm_batch=1 gives", "norm_batch=2 or more"
     return [
-        f"a forward pass of {smallest} example gives {names} one value per channel, which has no variance to "
-        "normalize by: use batch_size=2 or more (and drop_last=auto), head_norm=none or norm=group"
+        f"{cause} {names} one value per channel, which has no variance to normalize by: use {cure}, "
+        "head_norm=none or norm=group"
     ]
 
 

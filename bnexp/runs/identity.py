@@ -6,11 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
 FOLDERS = ("data_dir", "runs_dir", "output_dir")
 SOURCES = ("momentum", "eps", "choices")  # read by nodes alone, which hold what came of them
+NORM_OPTIONS = ("norm_batch", "guard", "freeze_norm")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 LONGEST = 120  # characters of a label: with time stamp and suffixes it fits any file system's 255
 
 
@@ -18,13 +21,15 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Return 16 hex digits that two configs share if they describe the same computation (SHA-256).
 
     Left out: folders, at any depth; telemetry; `threads`, which decides rounding alone; `momentum`, `eps` and
-    the names of choices, which stand in the nodes that use them; and `placement` pre or post where no node is
-    a norm. `head_norm` null is a copy of `norm`; 1.0 is 1.
+    the names of choices, which stand in the nodes that use them; `norm_batch`, `guard` and `freeze_norm`
+    where they change nothing; and `placement` pre or post where no node is a norm. `head_norm` null is a copy
+    of `norm`; 1.0 is 1.
 
     Args:
         config: the resolved config as plain dicts, lists and scalars.
     """
-    kept = {key: value for key, value in config.items() if key not in ("telemetry", "threads", *SOURCES)}
+    left_out = ("telemetry", "threads", *SOURCES, *NORM_OPTIONS)
+    kept = {key: value for key, value in config.items() if key not in left_out} | norm_options(config)
     kept["head_norm"] = kept.get("head_norm") or kept["norm"]
     normalizes = _is_norm(kept["norm"]) or _is_norm(kept["head_norm"])
     if kept.get("placement") in ("pre", "post") and not normalizes:
@@ -33,17 +38,39 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def label(choices: Mapping[str, str | None], *, batch_size: int, seed: int) -> str:
-    """Return a run's readable label, such as `custom-b8-lenet-digits-s0`.
+def norm_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of NORM_OPTIONS that change what norms compute, with their values."""
+    norm_batch, guard, freeze = (config.get(name) for name in NORM_OPTIONS)
+    found: dict[str, Any] = {}
+    if norm_batch is not None and norm_batch < config["batch_size"]:
+        found["norm_batch"] = norm_batch
+    if guard not in (None, "none"):
+        found["guard"] = guard
+    if freeze is not None and freeze["after"] is not None:
+        found["freeze_norm"] = freeze
+    return found
+
+
+def label(
+    choices: Mapping[str, str | None], *, batch_size: int, seed: int, options: Mapping[str, Any] = NOTHING
+) -> str:
+    """Return a run's readable label, such as `custom-b64-nb8-lenet-digits-s0`.
 
     Args:
-        choices: the option that each config group took; `head_norm` shows only where it differs from `norm`.
+        choices: the option that each config group took; `head_norm` shows only where it differs from `norm`,
+            `convention` where it is not torch.
+        options: what `norm_options` returns.
     """
-    norm, head = choices.get("norm"), choices.get("head_norm")
+    norm, head, convention = (choices.get(group) for group in ("norm", "head_norm", "convention"))
+    freeze = options.get("freeze_norm")
     parts = [
         norm,
         f"head-{head}" if head not in (None, "null", norm) else None,
+        convention if convention != "torch" else None,
         f"b{batch_size}",
+        f"nb{options['norm_batch']}" if "norm_batch" in options else None,
+        f"guard-{options['guard']}" if "guard" in options else None,
+        f"freeze-{freeze['what']}-{freeze['after']}" if freeze else None,
         choices.get("model"),
         choices.get("data"),
         f"s{seed}",

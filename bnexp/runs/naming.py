@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnexp.runs.identity import FOLDERS
+from bnexp.runs.identity import FOLDERS, NORM_OPTIONS, norm_options
 
 HEADLINES = {
     "choices.norm": "{}",
@@ -17,8 +17,12 @@ HEADLINES = {
     "activation": "{}",
     "batch_size": "batch {}",
     "accumulate": "accumulate {}",
+    "norm_batch": "norm batch {}",
     "momentum": "momentum {}",
     "eps": "eps {}",
+    "guard": "guard {}",
+    "freeze_norm.after": "norms frozen from {}",
+    "freeze_norm.what": "freezing {}",
     "choices.optimizer": "{}",
     "optimizer.lr": "lr {}",
     "choices.schedule": "{} schedule",
@@ -54,7 +58,8 @@ def _name(fact: Mapping[str, Any], keys: Sequence[str]) -> str:
 def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves that can tell runs apart, under dotted keys."""
     choices = config.get("choices") or {}
-    kept = {key: value for key, value in config.items() if key not in WITHOUT_EFFECT}
+    kept = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *NORM_OPTIONS)}
+    kept |= norm_options(config)
     if kept.get("head_norm") == kept.get("norm"):
         kept.pop("head_norm", None)
     else:

@@ -16,7 +16,18 @@ from bnexp.config import TrainConfig
 from bnexp.protocols import Status
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
-STUDIED = ("batch_size", "accumulate", "placement", "activation", "seed", "epochs", "steps", "precision")
+STUDIED = (
+    "batch_size",
+    "accumulate",
+    "norm_batch",
+    "guard",
+    "placement",
+    "activation",
+    "seed",
+    "epochs",
+    "steps",
+    "precision",
+)
 ENDINGS = {
     "finished": "STATUS_SUCCESS",
     "stopped_early": "STATUS_SUCCESS",
@@ -40,6 +51,8 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
     found |= {name: getattr(config, name) for name in STUDIED}
     sources = {"momentum": config.momentum, "eps": config.eps}
     found["eps"] = config.eps
+    found["freeze_norm.after"] = config.freeze_norm.after
+    found["freeze_norm.what"] = config.freeze_norm.what if config.freeze_norm.after is not None else None
     found["momentum"] = "none" if config.momentum is None else f"{config.momentum:g}"
     for group in GROUPS:
         if group != "head_norm" or config.head_norm != config.norm:

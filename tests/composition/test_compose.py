@@ -48,7 +48,7 @@ def test_no_words_are_the_defaults_of_train_yaml() -> None:
     config = asdict(composed())
     root = OmegaConf.to_container(OmegaConf.load(CONF / "train.yaml"))
     assert isinstance(root, dict)
-    computed = {"defaults", "data_dir", "head_norm", "choices", "activation", "placement"}
+    computed = {"defaults", "data_dir", "head_norm", "norm_batch", "choices", "activation", "placement"}
     assert {key: config[key] for key in set(root) - computed} == {
         key: root[key] for key in set(root) - computed
     }
