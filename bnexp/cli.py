@@ -119,6 +119,24 @@ def evaluate(
 
 
 @app.command()
+def check(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[norm=NAME] [KEY=VALUE]...", help="None is every norm.")
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--json", metavar="FILE", help="Where to keep the matrix: RUNS_DIR/check.json."),
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Also through torch.compile.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Compare norms with their formulas, torch's layers and themselves; exit code 1 if a comparison fails."""
+    from bnexp.commands.check import check as command
+
+    raise typer.Exit(command(words or [], plugin or [], file=file, compiled=compiled))
+
+
+@app.command()
 def tb(
     runs: Runs = None,
     runs_dir: RunsDir = "runs",

@@ -22,6 +22,7 @@ LAYERS = {
     "telemetry": 1,
     "runs": 1,
     "engine": 2,
+    "parity": 2,
     "preflight": 3,
     "composition": 3,
     "weights": 3,

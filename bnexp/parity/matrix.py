@@ -1,0 +1,100 @@
+"""All checks of all norms at all places: the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+from bnexp.parity import compiled, gradients, layout, outputs, precision, state, transforms
+from bnexp.parity.bench import PLACES, Bench, Check, Place, Subject, first_line, own_stream
+from bnexp.parity.cells import Cell, Finding, Inapplicable
+
+CHECKS: Mapping[str, Check] = {
+    "forward": outputs.forward,
+    "torch's layer": outputs.torch_layer,
+    "input gradient": gradients.of_input,
+    "parameter gradients": gradients.of_parameters,
+    "double backward": gradients.twice,
+    "running statistics": state.running,
+    "momentum kinds": state.momenta,
+    "flags": outputs.flags,
+    "evaluation": outputs.evaluation,
+    "buffers": state.buffers,
+    "state dict": state.state_dict,
+    "deepcopy": state.deep_copy,
+    "channels_last": layout.channels_last,
+    "float32": precision.single,
+    "low precision": precision.low,
+    "autocast": precision.autocast,
+    "torch.func.grad": transforms.of_grad,
+    "torch.func.jvp": transforms.of_jvp,
+    "torch.vmap": transforms.of_vmap,
+    "constant channels": precision.constant,
+    "mean/std 1000": precision.far_mean,
+    "one value": outputs.one_value,
+    "empty batch": layout.empty,
+}
+COMPILED_CHECKS: Mapping[str, Check] = {
+    "compiled": compiled.once,
+    "compiled, double backward": compiled.twice,
+}
+
+
+def cells(
+    subjects: Iterable[Subject],
+    device: torch.device,
+    checks: Mapping[str, Check] = CHECKS,
+    places: Iterable[Place] = PLACES,
+) -> Iterator[Cell]:
+    """Yield every cell of the matrix, norm by norm; torch's random streams stay as they were.
+
+    What a norm raises is a failed cell that says so: the matrix goes on.
+    """
+    with own_stream():
+        for subject in subjects:
+            for check, measure in checks.items():
+                for place in places:
+                    for finding in _findings(measure, Bench(subject, place, device)):
+                        yield Cell(subject.name, check, place.name, finding)
+
+
+def _findings(measure: Check, bench: Bench) -> Iterator[Finding]:
+    try:
+        yield from measure(bench)
+    except Inapplicable as reason:
+        yield Finding("", reason=str(reason))
+    except Exception as error:  # a norm under test may be anybody's, and so may what it raises
+        yield Finding("", None, 0.0, f"{type(error).__name__}: {first_line(error)}")
+
+
+def summary(found: Iterable[Cell]) -> dict[str, Any]:
+    """Return the matrix as JSON has it; an error that is no number is null and explained by its reason.
+
+    error: the largest |actual - expected| / (floor + |expected|), floor 1 except where `cells` says other;
+    absolute where the tolerance is twice torch's error.
+    """
+    listed = list(found)
+    statuses = [cell.finding.status for cell in listed]
+    return {
+        "passed": statuses.count("pass"),
+        "failed": statuses.count("fail"),
+        "not_applicable": statuses.count("not applicable"),
+        "cells": [_as_json(cell) for cell in listed],
+    }
+
+
+def _as_json(cell: Cell) -> dict[str, Any]:
+    finding = cell.finding
+    finite = finding.error is not None and finding.error < float("inf")
+    return {
+        "norm": cell.norm,
+        "check": cell.check,
+        "place": cell.place,
+        "case": finding.case,
+        "status": finding.status,
+        "error": finding.error if finite else None,
+        "tolerance": finding.tolerance,
+        "reason": finding.reason or ("" if finding.tolerance is None or finite else "not comparable"),
+    }

@@ -1,0 +1,150 @@
+"""Cells about digits: low precision, autocast, means far from zero, channels that do not vary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnexp.parity.bench import Bench, agreed, in_both_modes
+from bnexp.parity.cells import EXACT, FLOAT32, FLOAT32_FLOOR, FLOAT64, Finding, difference, name_of
+
+LOW = (torch.float16, torch.bfloat16)
+LOW_ATOL = 1e-6
+EXAMPLES = 64
+MEAN = 1e3
+
+
+@in_both_modes
+def single(bench: Bench, training: bool) -> Iterator[Finding]:
+    """float32 against the formula, in every arithmetic and memory format that the layer has.
+
+    dx is scaled by 1 / std, which reaches ten in a group of few values, and so is its rounding.
+    """
+    last = bench.place.channels_last
+    formats = {"": torch.contiguous_format, **({} if last is None else {"channels_last": last})}
+    for core, knobs in bench.cores().items():
+        for called, memory_format in formats.items():
+            layer = bench.layer(training=training, dtype=torch.float32, **knobs)
+            x, dy = (_drawn(bench, i).to(memory_format=memory_format) for i in range(2))
+            wanted = _formulas(bench, layer, x, dy)
+            found = _passed(layer, x, dy)
+            for name, number, allowed in (("output", 0, FLOAT32), ("dx", 1, 10 * FLOAT32)):
+                case = ", ".join(part for part in (core, called, name) if part)
+                yield Finding(case, difference(found[number], wanted[number], FLOAT32_FLOOR), allowed)
+
+
+def low(bench: Bench) -> Iterator[Finding]:
+    """float16 and bfloat16 inputs, float32 parameters: at most twice torch's error.
+
+    Where torch has no such layer, at most twice the error of rounding the formula's values to that type.
+    """
+    for dtype in LOW:
+        yield from _against_torch(bench, name_of(dtype), dtype, nullcontext())
+
+
+def autocast(bench: Bench) -> Iterator[Finding]:
+    """The same under autocast, also for float32 inputs; the output has the type that torch's layer gives."""
+    for cast in LOW if bench.device.type == "cuda" else (torch.bfloat16,):
+        for dtype in (torch.float32, cast):
+            case = f"to {name_of(cast)}, input {name_of(dtype)}"
+            yield from _against_torch(bench, case, dtype, torch.autocast(bench.device.type, dtype=cast))
+
+
+def _against_torch(
+    bench: Bench, case: str, dtype: torch.dtype, context: AbstractContextManager[None]
+) -> Iterator[Finding]:
+    layer = bench.layer(dtype=torch.float32)
+    twin = bench.twin(layer)
+    x, dy = (_drawn(bench, i).to(dtype) for i in range(2))
+    oracle = _formulas(bench, layer, x, dy)
+
+    def under(module: nn.Module) -> list[Tensor]:
+        with context:
+            return _passed(module, x, dy)
+
+    found = agreed(under, layer, twin)
+    witness = under(twin) if twin is not None else [value.to(dtype) for value in oracle]
+    if found[0].dtype is not witness[0].dtype:
+        yield Finding(f"{case}, type", 1.0, EXACT, f"{found[0].dtype}, not {witness[0].dtype}")
+    for name, own, theirs, wanted in zip(("output", "dx"), found, witness, oracle, strict=True):
+        allowed = 2 * _furthest(theirs, wanted) + LOW_ATOL
+        yield Finding(f"{case}, {name}", _furthest(own, wanted), allowed)
+
+
+def far_mean(bench: Bench) -> Iterator[Finding]:
+    """mean/std = 1e3 in float32, where E[x^2] - E[x]^2 would have nothing left.
+
+    A mean's last digit is 6e-5 standard deviations and moves y directly: eight of them are allowed. Products
+    dy * x lose as much, each, and dx holds sums of hundreds. Variances keep their digits.
+    """
+    for core, knobs in bench.cores().items():
+        prefix = f"{core}, " if core else ""
+        layer = bench.layer(dtype=torch.float32, **knobs)
+        x, dy = _far(bench), _drawn(bench, 1)
+        wanted, found = _formulas(bench, layer, x, dy), _passed(layer, x, dy)
+        yield Finding(f"{prefix}output", difference(found[0], wanted[0]), 5e-4)
+        yield Finding(f"{prefix}dx", difference(found[1], wanted[1]), 1e-2)
+        yield from _far_statistics(bench, prefix, knobs)
+
+
+def _far_statistics(bench: Bench, prefix: str, knobs: dict[str, Any]) -> Iterator[Finding]:
+    kind, given = bench.subject.kind, {**bench.subject.knobs, **knobs, "momentum": 1.0}
+    if kind is None or kind.buffers is None or "momentum" not in bench.subject.knobs:
+        return
+    layer, x = bench.fresh(torch.float32, momentum=1.0, **knobs), _far(bench)
+    start = {name: value.double() for name, value in layer.state_dict().items()}
+    wanted = kind.buffers([x.double()], start, given)
+    layer(x)
+    after = dict(layer.named_buffers())
+    for name, value in wanted.items():
+        yield Finding(f"{prefix}{name}", difference(after[name], value, FLOAT32_FLOOR), FLOAT32)
+
+
+def _drawn(bench: Bench, seed: int) -> Tensor:
+    return bench.batch(seed, dtype=torch.float32, examples=EXAMPLES)
+
+
+def _formulas(bench: Bench, layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
+    """Return y and dx of the formula in float64, for the layer as it stands."""
+    reference = bench.reference(layer, x)
+    leaf = x.double().requires_grad_()
+    y = reference(leaf)
+    return [y, *torch.autograd.grad(y, leaf, dy.double())]
+
+
+def _passed(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
+    """Return y and dx of the layer."""
+    leaf = x.clone().requires_grad_()
+    y = layer(leaf)
+    return [y, *torch.autograd.grad(y, leaf, dy.to(y.dtype))]
+
+
+def _far(bench: Bench) -> Tensor:
+    return bench.batch(mean=MEAN, dtype=torch.float32, examples=EXAMPLES)
+
+
+def constant(bench: Bench) -> Iterator[Finding]:
+    """Channels of one value give what the formula gives, and finite gradients.
+
+    Their centred values are rounding noise, which 1 / sqrt(eps) magnifies.
+    """
+    for value in (0.0, 1.5, 1234.567):
+        layer, x = bench.layer(), bench.batch()
+        x[:, :2] = value
+        wanted = bench.reference(layer, x)(x)
+        y = layer(x.requires_grad_())
+        amplified = value * 2**-52 / float(bench.subject.knobs.get("eps", 1.0)) ** 0.5
+        yield Finding(f"{value:g}, output", difference(y, wanted), FLOAT64 + 4 * amplified)
+        gradients = torch.autograd.grad(y, [x, *layer.parameters()], bench.batch(1))
+        broken = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
+        yield Finding(f"{value:g}, gradients not finite", broken, EXACT)
+
+
+def _furthest(actual: Tensor, wanted: Tensor) -> float:
+    """Return the largest |actual - wanted|, infinite where they cannot be compared."""
+    scale = 1e9  # difference() with a floor far above every value is absolute
+    return difference(actual, wanted, scale) * scale

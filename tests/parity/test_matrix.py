@@ -1,0 +1,109 @@
+"""The parity matrix: green for every norm that ships, red where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from norm_subjects import CPU, Detached, Doubling, Mingling, Raising, failed, found, subject
+
+from bnexp.parity import matrix
+from bnexp.parity.bench import DENSE, PLANE, Subject
+from bnexp.parity.cells import Cell, Finding, difference
+
+NORMS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_norm_is_what_it_says(name: str) -> None:
+    cells = found(subject(name), places=(DENSE, PLANE))
+    assert failed(cells) == set()
+    assert {cell.check for cell in cells} == set(matrix.CHECKS)
+    assert sum(cell.finding.status == "pass" for cell in cells) > 50
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_every_norm_that_ships_has_a_formula(name: str) -> None:
+    assert subject(name).kind is not None
+
+
+def test_a_norm_without_a_formula_gets_the_cells_that_need_none() -> None:
+    cells = found(Subject("mine", Doubling, {"factor": 2.0}), places=(DENSE,))
+    assert failed(cells) == set()
+    passed = {cell.check for cell in cells if cell.finding.status == "pass"}
+    assert {"input gradient", "double backward", "low precision", "state dict", "torch.vmap"} <= passed
+    assert "forward" not in passed
+
+
+def test_a_wrong_gradient_is_found_without_a_formula() -> None:
+    cells = found(Subject("wrong", Detached, {}), "input gradient", places=(DENSE,))
+    assert failed(cells) == {("input gradient", "train"), ("input gradient", "eval")}
+
+
+def test_looking_at_batch_mates_in_evaluation_is_found() -> None:
+    cells = found(Subject("wrong", Mingling, {}), "evaluation", places=(DENSE,))
+    assert failed(cells) == {("evaluation", "each example alone")}
+
+
+def test_what_a_norm_raises_is_a_failure_that_says_so() -> None:
+    cells = found(Subject("raising", Raising, {}), "evaluation", "buffers", places=(DENSE,))
+    assert [cell.finding.reason for cell in cells] == ["ZeroDivisionError: nothing to divide by"] * 2
+    assert [cell.finding.status for cell in cells] == ["fail", "fail"]
+
+
+def test_random_streams_stay_as_they_were() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    found(subject("custom"), "evaluation", places=(DENSE,))
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected", "error"),
+    [
+        ([1.0, 2.0], [1.0, 2.5], 0.5 / 3.5),
+        ([math.inf], [math.inf], 0.0),
+        ([math.nan], [1.0], math.inf),
+        ([math.inf], [1.0], math.inf),
+        ([1.0], [1.0, 1.0], math.inf),
+        ([], [], 0.0),
+    ],
+)
+def test_differences_are_relative_and_never_hide_what_is_not_finite(
+    actual: list[float], expected: list[float], error: float
+) -> None:
+    assert difference(torch.tensor(actual), torch.tensor(expected)) == pytest.approx(error, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("finding", "status"),
+    [
+        (Finding("", 1e-13, 1e-12), "pass"),
+        (Finding("", 1e-11, 1e-12), "fail"),
+        (Finding("", math.inf, 1e-12), "fail"),
+        (Finding("", None, 0.0, "ValueError"), "fail"),
+        (Finding("", 0.0, 0.0), "pass"),
+        (Finding("", reason="has none"), "not applicable"),
+    ],
+)
+def test_a_finding_passes_within_its_tolerance_only(finding: Finding, status: str) -> None:
+    assert finding.status == status
+
+
+def test_json_has_a_number_or_a_reason_for_every_error() -> None:
+    listed = [Cell("n", "c", "2d", Finding("", error, 1e-12)) for error in (1e-13, math.inf)]
+    summary = json.loads(json.dumps(matrix.summary(listed), allow_nan=False))
+    assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (1, 1, 0)
+    assert [cell["error"] for cell in summary["cells"]] == [1e-13, None]
+    assert summary["cells"][1]["reason"]
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_numbers() -> None:
+    cells = list(matrix.cells([subject("custom")], CPU, matrix.COMPILED_CHECKS, (PLANE,)))
+    assert [cell.finding.status for cell in cells] == ["pass", "pass", "not applicable"]
+    assert "limit of torch" in cells[-1].finding.reason
