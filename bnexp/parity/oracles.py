@@ -115,7 +115,9 @@ def renorm_limits(given: Given) -> tuple[float, float]:
 
 def frn(given: Given) -> Tensor:
     """Singh & Krishnan 2020, eq. 1-4; where a channel is one value, with a learned eps besides."""
-    mean_square = (given.x**2).sum(_positions(given.x), keepdim=True) / math.prod(given.x.shape[2:])
+    mean_square = given.x**2
+    if given.x.dim() > 2:  # a sum over no axes would be one over all
+        mean_square = mean_square.sum(_positions(given.x), keepdim=True) / math.prod(given.x.shape[2:])
     learned = given.state.get("learned_eps")
     eps = given.knobs["eps"] + (0.0 if learned is None else learned.abs())
     y = _affine(given.x / (mean_square + eps).sqrt(), given.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -22,7 +23,7 @@ MEAN = 1e3
 def single(bench: Bench, training: bool) -> Iterator[Finding]:
     """float32 against the formula, in every arithmetic and memory format that the layer has.
 
-    dx is scaled by 1 / std, which reaches ten in a group of few values, and so is its rounding.
+    1 / std, which reaches ten in a group of few values, multiplies the rounding of y, and twice that of dx.
     """
     last = bench.place.channels_last
     formats = {"": torch.contiguous_format, **({} if last is None else {"channels_last": last})}
@@ -32,7 +33,7 @@ def single(bench: Bench, training: bool) -> Iterator[Finding]:
             x, dy = (_drawn(bench, i).to(memory_format=memory_format) for i in range(2))
             wanted = _formulas(bench, layer, x, dy)
             found = _passed(layer, x, dy)
-            for name, number, allowed in (("output", 0, FLOAT32), ("dx", 1, 10 * FLOAT32)):
+            for name, number, allowed in (("output", 0, 5 * FLOAT32), ("dx", 1, 10 * FLOAT32)):
                 case = ", ".join(part for part in (core, called, name) if part)
                 yield Finding(case, difference(found[number], wanted[number], FLOAT32_FLOOR), allowed)
 
@@ -67,27 +68,33 @@ def _against_torch(
             return _passed(module, x, dy)
 
     found = agreed(under, layer, twin)
-    witness = under(twin) if twin is not None else [value.to(dtype) for value in oracle]
+    with warnings.catch_warnings():
+        # torch says so when it leaves its fused kernels because of a float32 weight
+        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
+        witness = under(twin) if twin is not None else [value.to(dtype) for value in oracle]
     if found[0].dtype is not witness[0].dtype:
         yield Finding(f"{case}, type", 1.0, EXACT, f"{found[0].dtype}, not {witness[0].dtype}")
     for name, own, theirs, wanted in zip(("output", "dx"), found, witness, oracle, strict=True):
-        allowed = 2 * _furthest(theirs, wanted) + LOW_ATOL
+        size = max(1.0, float(wanted.detach().abs().max()))
+        allowed = 2 * _furthest(theirs, wanted) + (FLOAT32 if dtype is torch.float32 else LOW_ATOL) * size
         yield Finding(f"{case}, {name}", _furthest(own, wanted), allowed)
 
 
 def far_mean(bench: Bench) -> Iterator[Finding]:
     """mean/std = 1e3 in float32, where E[x^2] - E[x]^2 would have nothing left.
 
-    A mean's last digit is 6e-5 standard deviations and moves y directly: eight of them are allowed. Products
-    dy * x lose as much, each, and dx holds sums of hundreds. Variances keep their digits.
+    A mean's last digit is 6e-5 standard deviations and moves y directly: thirty of them are allowed, because
+    in a group of few values the deviation is smaller. Products dy * x lose as much, each, and dx, measured by
+    its largest value, holds sums of hundreds. Variances keep their digits.
     """
     for core, knobs in bench.cores().items():
         prefix = f"{core}, " if core else ""
         layer = bench.layer(dtype=torch.float32, **knobs)
         x, dy = _far(bench), _drawn(bench, 1)
         wanted, found = _formulas(bench, layer, x, dy), _passed(layer, x, dy)
-        yield Finding(f"{prefix}output", difference(found[0], wanted[0]), 5e-4)
-        yield Finding(f"{prefix}dx", difference(found[1], wanted[1]), 1e-2)
+        yield Finding(f"{prefix}output", difference(found[0], wanted[0]), 2e-3)
+        size = max(1.0, float(wanted[1].abs().max()))
+        yield Finding(f"{prefix}dx", difference(found[1], wanted[1], size), 1e-2)
         yield from _far_statistics(bench, prefix, knobs)
 
 
