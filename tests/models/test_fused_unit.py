@@ -7,7 +7,7 @@ import norm_stand_ins as norms
 import pytest
 import torch
 import torch.nn.functional as F
-from live_memory import LiveMemory
+from alive import Alive
 from torch import nn
 
 from bnexp.models.blocks import Units
@@ -154,10 +154,10 @@ def test_torch_func_gets_the_same_gradient():
 
 
 def kept(unit, x):
-    with LiveMemory(x, *unit.parameters(), *unit.buffers()) as memory:
+    with Alive() as alive:
         y = unit(x)
     assert y.requires_grad
-    return memory.bytes
+    return alive.bytes()
 
 
 @pytest.mark.parametrize("norm", ["custom", "batch", "group", "layer", "chunked"])
