@@ -66,6 +66,10 @@ def group():
     return StandIn(lambda num_features, spatial: nn.GroupNorm(1, num_features))
 
 
+def instance():
+    return StandIn(lambda num_features, spatial: nn.Identity(), removes_channel_mean=True, needs_extent=True)
+
+
 def layer():
     return StandIn(lambda num_features, spatial: nn.LayerNorm((num_features, *spatial)))
 

@@ -87,6 +87,26 @@ def test_bias_is_left_out_only_right_before_a_norm_that_removes_it(norm, placeme
     assert (unit.linear.bias is not None) == has_bias
 
 
+@pytest.mark.parametrize(
+    ("image", "placement", "options", "has_bias"),
+    [
+        ((3, 8, 8), "pre", {}, False),
+        ((3, 3, 3), "pre", {}, True),
+        ((3, 4, 4), "pre", {"early_pool": "max"}, True),
+        ((3, 4, 4), "pre", {"pool": "max"}, False),
+        ((3, 3, 3), "preact", {"into_norm": True}, True),
+        ((3, 4, 4), "preact", {"into_norm": True}, False),
+    ],
+)
+def test_bias_stays_where_a_norm_that_needs_extent_has_a_stand_in(image, placement, options, has_bias):
+    unit = units(norms.instance(), placement=placement).conv("u", image, 4, 3, **options)
+    assert (unit.linear.bias is not None) == has_bias
+
+
+def test_a_dense_unit_keeps_its_bias_before_a_stand_in():
+    assert units(norms.instance()).dense("u", (5,), 4).linear.bias is not None
+
+
 def test_identity_activation_stands_for_none_so_that_post_drops_the_bias_too():
     unit = units(placement="post", activation="identity").dense("u", (5,), 4)
     assert [name for name, _ in unit.named_children()] == ["linear", "norm"]

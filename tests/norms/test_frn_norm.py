@@ -19,22 +19,34 @@ EPS = 0.5
 SHAPES = [(2, 3, 5), (2, 3, 4, 3), (1, 3, 2, 2, 2)]
 
 
+def made(spatial: tuple[int, ...], **knobs: float) -> nn.Module:
+    """Return a float64 layer of 3 channels whose parameters all differ, its threshold amid its outputs."""
+    norm = stir(FilterResponseNorm(3, spatial, **knobs))
+    with torch.no_grad():
+        norm.tau.copy_(norm.bias + 0.4 * norm.weight + torch.tensor([0.01, -0.02, 0.03]))
+    return norm
+
+
 def wanted(norm: nn.Module, x: torch.Tensor, eps: float) -> Array:
+    """Return what the paper says, after a look that the threshold neither hides all values nor none."""
     parameters = (to_array(value) for value in (norm.weight, norm.bias, norm.tau))
-    return oracle.frn(to_array(x), *parameters, eps)
+    y = oracle.frn(to_array(x), *parameters, eps)
+    tau = to_array(norm.tau.detach().view(-1, *(1 for _ in x.shape[2:])))
+    assert 0.2 < (y > tau).mean() < 0.8
+    return y
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_it_is_the_papers_formula(shape: tuple[int, ...], training: bool) -> None:
-    norm, x = stir(FilterResponseNorm(3, shape[2:], eps=EPS)).train(training), draw(shape)
+    norm, x = made(shape[2:], eps=EPS).train(training), draw(shape)
     assert_close(norm(x), wanted(norm, x, EPS), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("spatial", [(), (1,), (1, 1)], ids=str)
 @pytest.mark.parametrize("learned", [0.3, -0.3])
 def test_one_value_per_channel_learns_eps_by_its_size(spatial: tuple[int, ...], learned: float) -> None:
-    norm, x = stir(FilterResponseNorm(3, spatial, eps=EPS)), draw((4, 3, *spatial))
+    norm, x = made(spatial, eps=EPS), draw((4, 3, *spatial))
     with torch.no_grad():
         norm.learned_eps.fill_(learned)
     assert_close(norm(x), wanted(norm, x, EPS + 0.3), rtol=1e-12, atol=1e-12)
@@ -82,8 +94,9 @@ def test_it_is_invariant_to_a_channels_scale_but_not_to_its_mean() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3, 2, 2), (2, 3)], ids=str)
 def test_second_derivatives_agree_with_finite_differences(shape: tuple[int, ...]) -> None:
-    norm = stir(FilterResponseNorm(3, shape[2:], eps=0.1))
-    assert torch.autograd.gradgradcheck(norm, (draw(shape).requires_grad_(),))
+    norm, x = made(shape[2:], eps=0.1), draw(shape)
+    wanted(norm, x, 0.1)
+    assert torch.autograd.gradgradcheck(norm, (x.requires_grad_(),))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -105,7 +118,7 @@ def test_single_precision_agrees_with_double() -> None:
 
 
 def test_channels_last_gives_the_same() -> None:
-    norm, x = stir(FilterResponseNorm(6, (3, 4))), draw((2, 6, 3, 4))
+    norm, x = made((3, 4)), draw((2, 3, 3, 4))
     assert_close(norm(x.to(memory_format=torch.channels_last)), norm(x), rtol=1e-12, atol=1e-12)
 
 

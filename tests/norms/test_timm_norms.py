@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 from example_norm_oracles import draw, stir
 from oracles import assert_close
 from torch import nn
@@ -38,6 +37,8 @@ def pair(request: pytest.FixtureRequest) -> tuple[nn.Module, nn.Module]:
     }
     ours, theirs = (make() for make in makers[request.param])
     theirs = stir(theirs)
+    if request.param == "frn":  # a threshold amid the outputs
+        theirs.tau.data.copy_(theirs.bias + 0.4 * theirs.weight)
     missing, unexpected = ours.double().load_state_dict(theirs.state_dict(), strict=False)
     assert (set(missing) - {"num_batches_tracked"}, unexpected) == (set(), [])
     return ours, theirs
@@ -59,4 +60,4 @@ def test_values_gradients_and_buffers_agree(pair: tuple[nn.Module, nn.Module], t
     for ours, theirs in zip(*results, strict=True):
         assert_close(ours, theirs, rtol=1e-5, atol=2e-6)
     assert len(results[0]) >= 5
-    assert torch.isfinite(results[0][0]).all()
+    assert results[0][0].unique().numel() > 150, "most of the 360 values are a threshold"
