@@ -54,23 +54,36 @@ def train(
     words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
     plugin: Plugins = None,
     multirun: Annotated[bool, typer.Option("-m", "--multirun")] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N")] = None,
+    needed: Annotated[bool, typer.Option("--needed")] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast")] = False,
+    print_trials: Annotated[bool, typer.Option("--print-trials")] = False,
+    trials: Annotated[str | None, typer.Option("--trials", metavar="FILE")] = None,
+    pair: Annotated[list[str] | None, typer.Option("--pair", metavar="KEY,KEY")] = None,
     cfg: Annotated[str | None, typer.Option("--cfg", metavar="job")] = None,
     show_help: Annotated[bool, typer.Option("-h", "--help")] = False,
 ) -> None:
-    """Train one network and leave a run folder."""
+    """Train one network, or with -m one for each combination of values, and leave a folder for each run."""
     if show_help:
         from bnexp.display.help import train_help
 
         train_help()
         raise typer.Exit
-    from bnexp.commands import train as command
-
     if cfg is not None and multirun:
         raise ConfigError("--cfg shows one run: leave -m out and give each key one value")
+    if multirun or trials is not None:
+        from bnexp.commands.sweep import Options, sweep
+
+        options = Options(jobs, needed, fail_fast, print_trials, trials, pair or [])
+        raise typer.Exit(sweep(words or [], plugin or [], options))
+    if jobs is not None or needed or fail_fast or print_trials or pair:
+        raise ConfigError(
+            "--jobs, --needed, --fail-fast, --print-trials, --pair belong to a sweep: add -m"
+        )
+    from bnexp.commands import train as command
+
     if cfg is not None:
         command.print_config(cfg, words or [], plugin or [])
-    elif multirun:
-        raise typer.Exit(command.sweep(words or [], plugin or []))
     else:
         raise typer.Exit(command.train(words or [], plugin or []))
 

@@ -35,8 +35,9 @@ LAYERS = {
     "experiment": 6,
     "display": 7,
     "figures": 7,
-    "commands": 8,
-    "cli": 9,
+    "sweeps": 8,
+    "commands": 9,
+    "cli": 10,
 }
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 ENGINE_STRANGERS = ("norms", "models", "data", "optimization", "telemetry", "runs")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
@@ -21,11 +21,14 @@ class Folders:
         return sorted(groups().get({"head_norm": "norm"}.get(group, group), {}))
 
 
-def expand(words: Sequence[str]) -> list[list[str]]:
+def expand(words: Sequence[str], paired: Sequence[Sequence[str]] = ()) -> list[list[str]]:
     """Return each job's words; `norm=custom,none seed=range(0,3)` gives six jobs.
 
+    Args:
+        paired: groups of keys whose lists are gone through together, first value with first value.
     Raises:
-        ConfigError: words that Hydra's grammar does not know, or that list no value at all.
+        ConfigError: words that Hydra's grammar does not know, or that list no value at all; keys to be paired
+            that list unequal numbers of values or none.
     """
     parsed, mistakes = parse(words)
     for word, override in parsed.items():
@@ -34,8 +37,31 @@ def expand(words: Sequence[str]) -> list[list[str]]:
             mistakes += _listless(word, override)
     if mistakes:
         raise ConfigError(mistakes)
-    (jobs,) = BasicSweeper.split_arguments(list(parsed.values()), max_batch_size=None)
-    return [list(job) for job in jobs]
+    lists = {override.key_or_group: _alternatives(override) for override in parsed.values()}
+    return [[word for part in job for word in part] for job in product(*_together(lists, paired))]
+
+
+def _alternatives(override: Override) -> list[str]:
+    """Return one word for each value."""
+    key = override.get_key_element()
+    if override.is_sweep_override():
+        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+    return [f"{key}={override.get_value_element_as_str()}"]
+
+
+def _together(lists: dict[str, list[str]], paired: Sequence[Sequence[str]]) -> list[list[tuple[str, ...]]]:
+    """Return the alternatives of each key, or of each group of keys that go together."""
+    found: dict[str, list[tuple[str, ...]]] = {key: [(word,) for word in lists[key]] for key in lists}
+    for group in paired:
+        if missing := [key for key in group if key not in found]:
+            raise ConfigError(f"--pair {','.join(group)}: no word lists values of {', '.join(missing)}")
+        sizes = {key: len(lists[key]) for key in group}
+        if len(set(sizes.values())) != 1:
+            told = ", ".join(f"{key} {size}" for key, size in sizes.items())
+            raise ConfigError(f"--pair needs equally many values of each key, got {told}")
+        joined = zip(*(found.pop(key) for key in group), strict=True)
+        found[group[0]] = [tuple(word for part in parts for word in part) for parts in joined]
+    return list(found.values())
 
 
 def _listless(word: str, override: Override) -> list[str]:

@@ -1,0 +1,136 @@
+"""`bnexp train -m`: one run for each combination of values; gone on with where an earlier start left off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bnexp.composition.words import key
+from bnexp.errors import ConfigError
+from bnexp.runs import sweeps
+from bnexp.runs.directory import ANSWERED
+from bnexp.runs.index import answered
+from bnexp.runs.sweeps import Sweep
+from bnexp.sweeps import estimate, trials
+from bnexp.sweeps.follow import followed, stoppable
+from bnexp.sweeps.launch import launch
+from bnexp.sweeps.plan import Request, plan
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is to run; see `bnexp train --help`."""
+
+    jobs: int | None = None
+    needed: bool = False
+    fail_fast: bool = False
+    print_trials: bool = False
+    trials: str | None = None
+    pair: Sequence[str] = field(default_factory=list)
+
+
+def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int:
+    """Plan, launch and sum up; return the exit code: 1 where a job failed, 130 where a person stopped it.
+
+    Raises:
+        ConfigError: no job is left, or a word or an option is wrong; nothing has been started then.
+    """
+    own = [word for word in words if not _is_hydra(word)]
+    hydra_words = [word for word in words if _is_hydra(word)] + _launcher(words, options.jobs)
+    rows = trials.read(Path(options.trials)) if options.trials else [[]]
+    planned = plan(Request(own, plugins, rows, [pair.split(",") for pair in options.pair]))
+    console = Console()
+    if options.print_trials:
+        _print_trials(console, planned, options.jobs or 1)
+        return 0
+    recorded = sweeps.read(planned.path) if planned.path.exists() else planned
+    if recorded is planned:
+        planned.write()
+    return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
+
+
+def run(
+    recorded: Sweep,
+    hydra_words: Sequence[str],
+    console: Console,
+    *,
+    needed: bool = False,
+    fail_fast: bool = False,
+) -> int:
+    """Run the jobs of a recorded sweep that have no answer yet."""
+    console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
+    for dropped in recorded.dropped:
+        console.print(f"[yellow]dropped:[/] {escape(' '.join(dropped.words))}: {escape(dropped.reason)}")
+    todo = [job for job, status in recorded.statuses().items() if status not in (*ANSWERED, "running")]
+    if needed:
+        known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
+        skipped = [job for job in todo if recorded.jobs[job].config_hash in known]
+        todo = [job for job in todo if job not in skipped]
+        console.print(f"{len(skipped)} jobs are answered by runs that are there already", highlight=False)
+    if not todo:
+        console.print("nothing is left to do", highlight=False)
+    else:
+        recorded.stop_file.unlink(missing_ok=True)
+        with stoppable(recorded), followed(recorded, todo, console):
+            launch(recorded, todo, hydra_words, fail_fast=fail_fast)
+    return _summed_up(recorded, console)
+
+
+def _is_hydra(word: str) -> bool:
+    return key(word).split("/")[0].split(".")[0] == "hydra"
+
+
+def _launcher(words: Sequence[str], jobs: int | None) -> list[str]:
+    if jobs is None:
+        return []
+    if jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    if any(key(word) == "hydra/launcher" for word in words):
+        raise ConfigError("give --jobs or hydra/launcher=..., not both: --jobs N is hydra/launcher=joblib")
+    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", "hydra.launcher.batch_size=1"]
+
+
+def _print_trials(console: Console, planned: Sweep, workers: int) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("job", "words", "seconds"):
+        table.add_column(header, justify="left" if header == "words" else "right")
+    seconds = estimate.seconds(planned)
+    for number, (job, expected) in enumerate(zip(planned.jobs, seconds, strict=True), start=1):
+        table.add_row(str(number), escape(" ".join(job.words) or "defaults"), f"{expected:.1f}")
+    console.print(table)
+    for dropped in planned.dropped:
+        console.print(f"[yellow]dropped:[/] {escape(' '.join(dropped.words))}: {escape(dropped.reason)}")
+    total = estimate.readable(sum(seconds) / workers)
+    console.print(f"{len(planned.jobs)} jobs, about {total} with {workers} at a time", highlight=False)
+
+
+def _summed_up(recorded: Sweep, console: Console) -> int:
+    statuses, runs = recorded.statuses(), recorded.runs()
+    failed = {event.job: event for event in recorded.events() if event.what == "failed"}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("job", "words", "status", "test accuracy", "run"):
+        table.add_column(header, justify="right" if header in ("job", "test accuracy") else "left")
+    for job, status in statuses.items():
+        result = (runs[job].read_result() or {}) if job in runs else {}
+        accuracy = result.get("accuracy/test")
+        status = "failed" if status == "waiting" and job in failed else status
+        table.add_row(
+            str(job + 1),
+            escape(" ".join(recorded.jobs[job].words) or "defaults"),
+            f"[red]{status}[/]" if status == "failed" else status,
+            "" if accuracy is None else f"{accuracy:.4f}",
+            escape(str(runs[job].path.name)) if job in runs else "",
+        )
+        statuses[job] = status
+    console.print(table)
+    if "failed" in statuses.values():
+        return 1
+    stopped = recorded.stop_file.exists()
+    recorded.stop_file.unlink(missing_ok=True)
+    return 130 if stopped else 0

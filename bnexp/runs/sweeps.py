@@ -1,0 +1,161 @@
+"""A sweep on disk: what it consists of, and what has become of each job.
+
+runs/<experiment>/sweeps/<id>.json     words, jobs and their hashes; written once, whole
+runs/<experiment>/sweeps/<id>.jsonl    one line an event, appended by the processes that run jobs
+runs/<experiment>/sweeps/<id>.stop     there while no further job is to start
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bnexp.errors import CheckpointError
+from bnexp.runs import atomic
+from bnexp.runs.directory import RunDirectory, status
+
+FOLDER = "sweeps"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make: the words that describe it, its resolved configuration as YAML, and its hash."""
+
+    words: list[str]
+    config_hash: str
+    config: str
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Words that are no job of the sweep, and why."""
+
+    words: list[str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What happened to a job: `started` in the folder `run`, then `ended` or `failed`, as `detail` says."""
+
+    job: int
+    what: str
+    run: str | None
+    detail: str
+    process: int
+    host: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A recorded sweep; `path` is its .json file."""
+
+    path: Path
+    words: list[str]
+    plugins: list[str]
+    jobs: list[Job]
+    dropped: list[Dropped]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path.with_suffix(".stop")
+
+    @property
+    def _events_file(self) -> Path:
+        return self.path.with_suffix(".jsonl")
+
+    def write(self) -> None:
+        """Write the record, whole or not at all."""
+        content = {key: value for key, value in asdict(self).items() if key != "path"}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    def add(self, job: int, what: str, run: Path | None = None, detail: str = "") -> None:
+        """Append an event of this process; one write of one line, which processes may do side by side."""
+        event = Event(
+            job, what, str(run) if run else None, detail, os.getpid(), socket.gethostname(), time.time()
+        )
+        line = json.dumps(asdict(event), ensure_ascii=False) + "\n"
+        with self._events_file.open("ab", buffering=0) as file:
+            file.write(line.encode())
+
+    def events(self) -> list[Event]:
+        """Return what has happened so far, in order; a line torn by a kill is left out."""
+        try:
+            lines = self._events_file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        return [event for event in map(_event, lines) if event is not None]
+
+    def runs(self) -> dict[int, RunDirectory]:
+        """Return the newest run of each job that has one with a configuration."""
+        found = {event.job: RunDirectory(Path(event.run)) for event in self.events() if event.run}
+        return {job: run for job, run in found.items() if run.config_file.is_file()}
+
+    def statuses(self) -> dict[int, str]:
+        """Return how each job stands: its run's status, `waiting` where it has no run."""
+        runs = self.runs()
+        return {job: status(runs[job]) if job in runs else "waiting" for job in range(len(self.jobs))}
+
+
+def read(path: Path) -> Sweep:
+    """Read the record of a sweep.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no record of a sweep.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        jobs = [Job(**job) for job in content["jobs"]]
+        dropped = [Dropped(**job) for job in content["dropped"]]
+        return Sweep(path, content["words"], content["plugins"], jobs, dropped)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no readable record of a sweep ({error})") from error
+
+
+def find(reference: str, root: Path) -> Path | None:
+    """Return the record that `reference` means, a path or a name under `root`; None where none does."""
+    given = Path(reference)
+    if given.suffix == ".json" and given.is_file() and given.parent.name == FOLDER:
+        return given
+    named = [path for path in records(root) if path.stem == given.stem]
+    return named[0] if len(named) == 1 else None
+
+
+def records(root: Path) -> list[Path]:
+    """Return the records of all sweeps under the folder of runs, oldest first."""
+    return sorted(root.glob(f"*/{FOLDER}/*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def same_jobs(sweep: Sweep, hashes: Iterable[str]) -> bool:
+    """Whether the sweep asks for exactly these configurations, in this order."""
+    return [job.config_hash for job in sweep.jobs] == list(hashes)
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        content: Any = json.loads(line)
+        return Event(**content)
+    except (ValueError, TypeError):
+        return None
+
+
+def busy(events: Sequence[Event]) -> set[int]:
+    """Return the processes on this machine that have started a job and not ended it."""
+    open_jobs: dict[int, Event] = {}
+    for event in events:
+        open_jobs.pop(event.job, None)
+        if event.what == "started" and event.host == socket.gethostname():
+            open_jobs[event.job] = event
+    return {event.process for event in open_jobs.values()}

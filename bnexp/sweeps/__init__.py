@@ -1,0 +1,1 @@
+"""Many runs from one command line: planned, launched, followed and gone on with."""

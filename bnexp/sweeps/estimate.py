@@ -1,0 +1,57 @@
+"""How long the jobs of a sweep will take, from a few steps of each, taken and thrown away."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import yaml
+
+from bnexp import experiment
+from bnexp.composition.compose import Composition, restore
+from bnexp.experiment import Experiment
+from bnexp.runs.identity import config_hash
+from bnexp.runs.sweeps import Job, Sweep
+
+WARM_UP, TIMED = 3, 7
+
+
+def seconds(sweep: Sweep) -> list[float]:
+    """Return the seconds that the steps of each job will take; jobs that differ by seed are timed once."""
+    found: dict[str, float] = {}
+    for job in sweep.jobs:
+        if _kind(job) not in found:
+            found[_kind(job)] = _timed(job, sweep.plugins)
+    return [found[_kind(job)] for job in sweep.jobs]
+
+
+def readable(duration: float) -> str:
+    """Return seconds as people say them."""
+    minutes, hours = duration / 60, duration / 3600
+    return (
+        f"{hours:.1f} hours"
+        if hours >= 2
+        else f"{minutes:.0f} minutes"
+        if minutes >= 2
+        else f"{duration:.0f} s"
+    )
+
+
+def _kind(job: Job) -> str:
+    return config_hash(yaml.safe_load(job.config) | {"seed": 0})
+
+
+def _timed(job: Job, plugins: list[str]) -> float:
+    composition = Composition(restore(job.config, plugins), [], [])
+    with experiment.prepared(composition, in_sweep=True) as ready:
+        steps = min(WARM_UP + TIMED, ready.parts.total_steps)
+        taken = [_step(ready, number) for number in range(steps)]
+        return statistics.median(taken[WARM_UP:] or taken) * ready.parts.total_steps
+
+
+def _step(ready: Experiment, number: int) -> float:
+    start = time.perf_counter()
+    learner = ready.parts.learner
+    learner.compute_gradients(ready.parts.batches.group(number)).loss.item()
+    learner.update()
+    return time.perf_counter() - start

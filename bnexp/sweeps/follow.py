@@ -1,0 +1,82 @@
+"""What a person sees of a sweep while it runs, read from its record: it may run in any process, anywhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bnexp.runs.sweeps import Event, Sweep, busy
+
+LOOK_S = 0.3
+
+
+@contextmanager
+def followed(sweep: Sweep, jobs: Sequence[int], console: Console) -> Iterator[None]:
+    """Tell of each of `jobs` as it ends, and at a terminal how many are done, running and left."""
+    done = threading.Event()
+    with _progress(console) as progress:
+        thread = threading.Thread(target=_follow, args=(sweep, jobs, progress, done))
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+@contextmanager
+def stoppable(sweep: Sweep) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM let running jobs save themselves and start no other; a second ends at once."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if sweep.stop_file.exists():
+            raise KeyboardInterrupt
+        sweep.stop_file.touch()
+        for process in busy(sweep.events()) - {os.getpid()}:
+            os.kill(process, signal.SIGTERM)
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _progress(console: Console) -> Progress:
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _follow(sweep: Sweep, jobs: Sequence[int], progress: Progress, done: threading.Event) -> None:
+    seen, task = len(sweep.events()), progress.add_task("starting", total=len(jobs))
+    running: set[int] = set()
+    ended = failed = 0
+    last_look = False
+    while not last_look:
+        last_look = done.wait(LOOK_S)
+        events = sweep.events()
+        for event in events[seen:]:
+            (running.add if event.what == "started" else running.discard)(event.job)
+            if event.what != "started":
+                ended, failed = ended + 1, failed + (event.what == "failed")
+                progress.console.print(_line(sweep, event, ended, len(jobs)), soft_wrap=True)
+        seen = len(events)
+        told = f"{len(running)} running" + (f", [red]{failed} failed[/]" if failed else "")
+        progress.update(task, completed=ended, description=told)
+
+
+def _line(sweep: Sweep, event: Event, ended: int, total: int) -> str:
+    words = " ".join(sweep.jobs[event.job].words) or "defaults"
+    told = f"[red]failed:[/] {escape(event.detail)}" if event.what == "failed" else escape(event.detail)
+    where = f"  {Path(event.run).name}" if event.run else ""
+    return f"{escape(f'[{ended}/{total}] {words}')}  {told}{escape(where)}"

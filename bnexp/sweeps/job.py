@@ -1,0 +1,115 @@
+"""One job of a sweep, in whatever process a launcher gives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from bnexp import experiment
+from bnexp.composition.compose import Composition, restore
+from bnexp.errors import BnexpError
+from bnexp.protocols import Outcome
+from bnexp.runs import sweeps
+from bnexp.runs.directory import ANSWERED, RunDirectory, status
+from bnexp.runs.sweeps import Sweep
+
+FATHERLESS_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
+LOOK_S = 0.5
+
+
+class Quiet:
+    """A progress display that shows nothing: the sweep has one of its own."""
+
+    def start(self, examples: int) -> None: ...
+    def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None: ...
+    def epoch(self, epoch: float, latest: Mapping[str, float]) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What launchers call for each job: trains the run number `node.job` of a recorded sweep.
+
+    Returns how the job ended. A mistake or a bug in one job is recorded and no error of the launcher's.
+
+    Args:
+        record: the sweep's .json file; launcher: the process that waits for the sweep; workers die with it.
+    """
+
+    record: str
+    launcher: int
+    fail_fast: bool
+
+    def __call__(self, node: DictConfig) -> str:
+        if os.getppid() == self.launcher:
+            _follow_into_death(self.launcher)
+        sweep, job = sweeps.read(Path(self.record)), int(node.job)
+        if sweep.stop_file.exists():
+            return "waiting"
+        try:
+            ended = _run(sweep, job)
+        except BnexpError as error:
+            ended = "failed"
+            sweep.add(job, "failed", detail=str(error))
+        except Exception as error:
+            ended = "failed"
+            line = traceback.format_exception_only(error)[-1].strip()
+            sweep.add(job, "failed", detail=f"{line} (traceback in its log.txt)")
+        if ended == "interrupted" or (ended == "failed" and self.fail_fast):
+            sweep.stop_file.touch()
+        return ended
+
+
+def _run(sweep: Sweep, job: int) -> str:
+    """Go on with the run that this job has, or make one; return its status."""
+    earlier = sweep.runs().get(job)
+    if earlier is not None and status(earlier) in (*ANSWERED, "running"):
+        return status(earlier)
+    if earlier is not None:
+        return _train(sweep, job, earlier, earlier.config_file.read_text(encoding="utf-8"))
+    return _train(sweep, job, None, sweep.jobs[job].config)
+
+
+def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> str:
+    composition = Composition(restore(text, sweep.plugins), [], [])
+    going_on = earlier is not None and earlier.last_file.exists()
+    with experiment.prepared(composition, in_sweep=True, going_on=going_on) as ready:
+        directory = earlier or experiment.new_directory(ready.config)
+        sweep.add(job, "started", directory.path.resolve())
+        outcome = experiment.run(ready, directory, Quiet(), resumed=earlier is not None)
+        sweep.add(job, "ended", directory.path.resolve(), told(outcome))
+    return outcome.status
+
+
+def told(outcome: Outcome) -> str:
+    """Return the end of a run in a few words."""
+    accuracy: Any = outcome.metrics.get("accuracy/test")
+    return outcome.status + (f", test accuracy {accuracy:.4f}" if accuracy is not None else "")
+
+
+_following: set[int] = set()
+
+
+def _follow_into_death(launcher: int) -> None:
+    """End this worker when its launcher has died: it would go on with the queued jobs, unseen."""
+    if launcher in _following:
+        return
+    _following.add(launcher)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C between two runs; during a run it has a meaning
+
+    def follow() -> None:
+        while os.getppid() == launcher:
+            time.sleep(LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(FATHERLESS_S)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

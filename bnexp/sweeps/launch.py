@@ -1,0 +1,93 @@
+"""From a planned sweep to jobs that run, by way of Hydra's launchers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from bnexp.composition.choices import conf_dir
+from bnexp.composition.mistakes import reason
+from bnexp.errors import ConfigError
+from bnexp.runs.sweeps import Sweep
+from bnexp.sweeps.job import RunJob
+
+ROOT = "bnexp_job"
+
+
+class RecordedSweeper(Sweeper):
+    """Hands the jobs of a recorded sweep to the launcher that Hydra's configuration names."""
+
+    def __init__(self) -> None:
+        self.launcher: Any = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.hydra_context = config, hydra_context
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Launch one job for each number in `arguments`, as `job=3`."""
+        return list(self.launcher.launch([[word] for word in arguments], initial_job_idx=0))
+
+
+def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fail_fast: bool) -> None:
+    """Run `jobs` of `sweep` and return when all have ended.
+
+    Args:
+        hydra_words: Hydra's own, such as `hydra/launcher=joblib hydra.launcher.n_jobs=2`.
+    Raises:
+        ConfigError: Hydra does not know one of its words.
+    """
+    task = RunJob(str(sweep.path.resolve()), os.getpid(), fail_fast)
+    with _multirun(sweep, hydra_words) as (config, context):
+        sweeper: Any = Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=task, config=config
+        )
+        for job in sweeper.sweep([f"job={number}" for number in jobs]):
+            job.return_value  # noqa: B018  raises what the launcher itself ran into
+
+
+@contextmanager
+def _multirun(sweep: Sweep, hydra_words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
+    setup_globals()
+    Plugins.instance().register(RecordedSweeper)
+    store = ConfigStore.instance()
+    store.store(ROOT, {"job": 0})
+    store.store("bnexp", {"_target_": f"{__name__}.RecordedSweeper"}, group="hydra/sweeper")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        try:
+            overrides = [*_settings(sweep), *hydra_words]
+            config = hydra.compose_config(ROOT, overrides, RunMode.MULTIRUN, with_log_configuration=False)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ConfigError(reason(error)) from error
+        yield config, HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+
+
+def _settings(sweep: Sweep) -> list[str]:
+    folder = sweep.path.with_suffix(".launcher").resolve()
+    return [
+        "hydra/sweeper=bnexp",
+        f"hydra.sweep.dir='{folder}'",
+        "hydra.sweep.subdir=.",
+        "hydra.output_subdir=null",
+        "hydra.job.chdir=false",
+        "hydra/job_logging=none",
+        "hydra/hydra_logging=none",
+    ]
