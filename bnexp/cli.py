@@ -77,9 +77,7 @@ def train(
         options = Options(jobs, needed, fail_fast, print_trials, trials, pair or [])
         raise typer.Exit(sweep(words or [], plugin or [], options))
     if jobs is not None or needed or fail_fast or print_trials or pair:
-        raise ConfigError(
-            "--jobs, --needed, --fail-fast, --print-trials, --pair belong to a sweep: add -m"
-        )
+        raise ConfigError("--jobs, --needed, --fail-fast, --print-trials, --pair belong to a sweep: add -m")
     from bnexp.commands import train as command
 
     if cfg is not None:

@@ -12,10 +12,9 @@ from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, setup_globals
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, RunMode, TaskFunction
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,23 +25,6 @@ from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps.job import RunJob
 
 ROOT = "bnexp_job"
-
-
-class RecordedSweeper(Sweeper):
-    """Hands the jobs of a recorded sweep to the launcher that Hydra's configuration names."""
-
-    def __init__(self) -> None:
-        self.launcher: Any = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.config, self.hydra_context = config, hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments: list[str]) -> list[JobReturn]:
-        """Launch one job for each number in `arguments`, as `job=3`."""
-        return list(self.launcher.launch([[word] for word in arguments], initial_job_idx=0))
 
 
 def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fail_fast: bool) -> None:
@@ -65,10 +47,7 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
 @contextmanager
 def _multirun(sweep: Sweep, hydra_words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
     setup_globals()
-    Plugins.instance().register(RecordedSweeper)
-    store = ConfigStore.instance()
-    store.store(ROOT, {"job": 0})
-    store.store("bnexp", {"_target_": f"{__name__}.RecordedSweeper"}, group="hydra/sweeper")
+    ConfigStore.instance().store(ROOT, {"job": 0})
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
