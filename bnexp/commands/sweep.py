@@ -19,7 +19,7 @@ from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import estimate, trials
 from bnexp.sweeps.follow import followed, stoppable
-from bnexp.sweeps.launch import launch
+from bnexp.sweeps.launch import check, launch
 from bnexp.sweeps.plan import Request, plan
 
 
@@ -43,6 +43,7 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
     """
     own = [word for word in words if not _is_hydra(word)]
     hydra_words = [word for word in words if _is_hydra(word)] + _launcher(words, options.jobs)
+    check(hydra_words)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
     planned = plan(Request(own, plugins, rows, [pair.split(",") for pair in options.pair]))
     console = Console()

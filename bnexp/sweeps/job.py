@@ -61,8 +61,8 @@ class RunJob:
             sweep.add(job, "failed", detail=str(error))
         except Exception as error:
             ended = "failed"
-            line = traceback.format_exception_only(error)[-1].strip()
-            sweep.add(job, "failed", detail=f"{line} (traceback in its log.txt)")
+            traceback.print_exc()
+            sweep.add(job, "failed", detail=traceback.format_exception_only(error)[-1].strip())
         if ended == "interrupted" or (ended == "failed" and self.fail_fast):
             sweep.stop_file.touch()
         return ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -36,7 +37,8 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
         ConfigError: Hydra does not know one of its words.
     """
     task = RunJob(str(sweep.path.resolve()), os.getpid(), fail_fast)
-    with _multirun(sweep, hydra_words) as (config, context):
+    folder = sweep.path.with_suffix(".launcher").resolve()
+    with _multirun(folder, hydra_words) as (config, context):
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
@@ -44,23 +46,33 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
             job.return_value  # noqa: B018  raises what the launcher itself ran into
 
 
+def check(hydra_words: Sequence[str]) -> None:
+    """Refuse words that Hydra cannot compose, before anything is written.
+
+    Raises:
+        ConfigError: says why.
+    """
+    with _multirun(Path(), hydra_words):
+        pass
+
+
 @contextmanager
-def _multirun(sweep: Sweep, hydra_words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
+def _multirun(folder: Path, hydra_words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
     setup_globals()
     ConfigStore.instance().store(ROOT, {"job": 0})
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         try:
-            overrides = [*_settings(sweep), *hydra_words]
+            overrides = [*_settings(folder), *hydra_words]
             config = hydra.compose_config(ROOT, overrides, RunMode.MULTIRUN, with_log_configuration=False)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(reason(error)) from error
         yield config, HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
 
 
-def _settings(sweep: Sweep) -> list[str]:
-    folder = sweep.path.with_suffix(".launcher").resolve()
+def _settings(folder: Path) -> list[str]:
+    """Return what keeps Hydra from making folders and logs of its own; launchers keep theirs in `folder`."""
     return [
         "hydra/sweeper=bnexp",
         f"hydra.sweep.dir='{folder}'",

@@ -11,7 +11,7 @@ import yaml
 
 from bnexp import experiment
 from bnexp.composition import expand, words
-from bnexp.composition.compose import as_yaml, compose
+from bnexp.composition.compose import Composition, as_yaml, compose
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.runs import sweeps
 from bnexp.runs.identity import config_hash, slug
@@ -34,36 +34,50 @@ class Request:
 
 
 def plan(request: Request) -> Sweep:
-    """Compose and try every combination.
+    """Compose and try every combination; nothing is written.
 
-    Nothing is written. A combination that describes the same computation as one before it is dropped, and so
-    is one that cannot be built while others can.
+    A combination that describes the same computation as one before it is dropped, and so is one that cannot
+    be built, as with more groups than channels, while others can.
 
     Raises:
-        ConfigError: no combination is left, or a word is wrong wherever it stands.
+        ConfigError: a word is wrong, or no combination can be built; holds all reasons.
     """
+    combined = combinations(request)
+    compositions = _composed(combined, request.plugins)
     jobs: dict[str, Job] = {}
     dropped: list[Dropped] = []
-    combined = combinations(request)
-    wrong: list[tuple[list[str], list[str]]] = []
+    impossible: list[str] = []
+    for job_words, composition in zip(combined, compositions, strict=True):
+        try:
+            found = _job(job_words, composition)
+        except BnexpError as error:
+            lines = str(error).splitlines()
+            impossible += lines
+            dropped.append(Dropped(job_words, "; ".join(lines)))
+            continue
+        twin = jobs.setdefault(found.config_hash, found)
+        if twin is not found:
+            told = " ".join(twin.words) or "the defaults"
+            dropped.append(Dropped(job_words, f"the same computation as {told}"))
+    if not jobs:
+        raise ConfigError(list(dict.fromkeys(impossible)))
+    made = list(jobs.values())
+    return Sweep(_path(request, made), list(request.words), list(request.plugins), made, dropped)
+
+
+def _composed(combined: Sequence[Sequence[str]], plugins: Sequence[str]) -> list[Composition]:
+    found, wrong = [], []
     for job_words in combined:
         try:
-            found = _job(job_words, request.plugins)
-        except BnexpError as error:
-            wrong.append((job_words, str(error).splitlines()))
-            continue
-        if (twin := jobs.get(found.config_hash)) is not None:
-            dropped.append(
-                Dropped(job_words, f"the same computation as {' '.join(twin.words) or 'defaults'}")
-            )
-        else:
-            jobs[found.config_hash] = found
-    common = set.intersection(*(set(lines) for _, lines in wrong)) if wrong else set()
-    if wrong and (not jobs or (len(wrong) == len(combined) and common)):
-        raise ConfigError(list(dict.fromkeys(line for _, lines in wrong for line in lines)))
-    dropped += [Dropped(job_words, "; ".join(lines)) for job_words, lines in wrong]
-    found_jobs = list(jobs.values())
-    return Sweep(_path(request, found_jobs), list(request.words), list(request.plugins), found_jobs, dropped)
+            found.append(compose(job_words, plugins))
+            wrong += found[-1].problems
+        except ConfigError as error:
+            wrong += error.problems
+    if any(composition.config.output_dir is not None for composition in found):
+        wrong.append("output_dir names one folder; leave it out of a sweep and use runs_dir")
+    if wrong:
+        raise ConfigError(list(dict.fromkeys(wrong)))
+    return found
 
 
 def combinations(request: Request) -> list[list[str]]:
@@ -75,10 +89,7 @@ def combinations(request: Request) -> list[list[str]]:
     ]
 
 
-def _job(job_words: list[str], plugins: Sequence[str]) -> Job:
-    composition = compose(job_words, plugins)
-    if composition.config.output_dir is not None:
-        raise ConfigError("output_dir names one folder; leave it out of a sweep and use runs_dir")
+def _job(job_words: list[str], composition: Composition) -> Job:
     with experiment.prepared(composition, in_sweep=True) as ready:
         return Job(job_words, config_hash(asdict(ready.config)), as_yaml(ready.config))
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from bnexp import __version__
-from bnexp.commands import train as command
+from bnexp import __version__, experiment
 from bnexp.composition.choices import groups
 from bnexp.composition.compose import restore
+from bnexp.config import TrainConfig
 from bnexp.errors import DataError
-from bnexp.protocols import Outcome
+from bnexp.runs.directory import RunDirectory
 
 CONF = Path(__file__).parents[2] / "conf"
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
@@ -189,18 +190,6 @@ def test_a_sweep_runs_every_combination(train: Callable[..., Any], tmp_path: Pat
     assert re.findall(r"^\[(\d)/4\]", answer.out, re.MULTILINE) == ["1", "2", "3", "4"]
 
 
-def test_a_sweep_takes_values_of_any_text(bnexp: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[str] = []
-    monkeypatch.setattr(
-        command, "run_one", lambda composition, **_: seen.append(composition.config.runs_dir) or FINISHED
-    )
-    assert bnexp("train", "-m", "runs_dir='a, b',\"it's\",plain").code == 0
-    assert seen == ["a, b", "it's", "plain"]
-
-
-FINISHED = Outcome(status="finished", step=1, epoch=1.0, examples=1, seconds=1.0)
-
-
 def test_a_mistake_in_one_value_stops_a_sweep_before_any_run(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -240,37 +229,89 @@ def test_a_sweep_refuses_one_folder_for_all(train: Callable[..., Any], tmp_path:
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), DataError("boom")], ids=["bug", "mistake"])
 def test_a_failing_job_does_not_stop_the_others(
-    bnexp: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    done: list[int] = []
+    new_directory = experiment.new_directory
 
-    def fail_second(composition: Any, **_: Any) -> Outcome:
-        if composition.config.seed == 1:
+    def fail_second(made: TrainConfig) -> RunDirectory:
+        if made.seed == 1:
             raise error
-        done.append(composition.config.seed)
-        return FINISHED
+        return new_directory(made)
 
-    monkeypatch.setattr(command, "run_one", fail_second)
-    answer = bnexp("train", "-m", "seed=0,1,2")
+    monkeypatch.setattr(experiment, "new_directory", fail_second)
+    answer = train("-m", "seed=0,1,2")
     assert answer.code == 1
-    assert done == [0, 2]
-    assert "boom" in answer.err
+    assert {config(run)["seed"] for run in runs(tmp_path)} == {0, 2}
+    assert re.search(r"^\[2/3\] .*seed=1.*failed: .*boom", answer.out, re.MULTILINE)
     assert ("Traceback" in answer.err) == isinstance(error, RuntimeError)
 
 
-def test_an_interrupted_job_ends_the_sweep(
-    bnexp: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_fail_fast_starts_no_other_job(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done: list[int] = []
+    monkeypatch.setattr(experiment, "new_directory", raiser(DataError("boom")))
+    answer = train("-m", "seed=0,1,2", "--fail-fast")
+    assert answer.code == 1
+    assert answer.out.count("boom") == 1
+    assert runs(tmp_path) == []
 
-    def interrupted(composition: Any, **_: Any) -> Outcome:
-        done.append(composition.config.seed)
-        return Outcome(status="interrupted", step=1, epoch=1.0, examples=1, seconds=1.0)
 
-    monkeypatch.setattr(command, "run_one", interrupted)
-    assert bnexp("train", "-m", "seed=0,1,2").code == 130
-    assert done == [0]
-    assert bnexp("train").code == 130
+def raiser(error: Exception) -> Callable[..., Any]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_an_interrupted_job_ends_the_sweep_and_the_same_words_go_on_with_it(
+    train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def at_once() -> Iterator[Callable[[], bool]]:
+        yield lambda: True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "stoppable", at_once)
+        assert train("-m", "seed=0,1").code == 130
+    (first,) = runs(tmp_path)
+    assert json.loads((first / "result.json").read_text())["status"] == "interrupted"
+    assert train("-m", "seed=0,1").code == 0
+    assert {config(run)["seed"] for run in runs(tmp_path)} == {0, 1}
+    assert first in runs(tmp_path)
+    assert {json.loads((run / "result.json").read_text())["status"] for run in runs(tmp_path)} == {"finished"}
+    assert "nothing is left to do" in train("-m", "seed=0,1").out
+    assert len(runs(tmp_path)) == 2
+
+
+def test_a_sweep_has_no_duplicates_and_leaves_out_what_cannot_be_built(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
+    answer = train("-m", "norm=none,group", "momentum=0.1,0.2", "model=lenet", "--print-trials")
+    assert answer.code == 0
+    assert answer.out.count("the same computation as") == 2
+    assert "2 jobs, about" in answer.out
+    answer = train("-m", "norm=group", "norm.num_groups=1,5", "--print-trials")
+    assert re.search(r"^dropped: .*norm.num_groups=5", answer.out, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pairs_and_trial_files_take_the_place_of_a_grid(train: Callable[..., Any], tmp_path: Path) -> None:
+    answer = train("-m", "seed=0,1", "batch_size=8,16", "--pair", "seed,batch_size", "--print-trials")
+    assert "2 jobs, about" in answer.out
+    assert re.search(r"seed=0 batch_size=8", answer.out)
+    table = tmp_path / "trials.csv"
+    table.write_text("norm,batch_size\nnone,8\ncustom,16\ngroup,\n")
+    answer = train("--trials", str(table), "seed=0,1", "--print-trials")
+    assert "6 jobs, about" in answer.out
+    assert train("-m", "seed=0,1", "batch_size=8,16,32", "--pair", "seed,batch_size").code == 2
+
+
+def test_what_a_run_has_answered_is_not_needed_again(train: Callable[..., Any], tmp_path: Path) -> None:
+    assert train("seed=1", "threads=1").code == 0
+    answer = train("-m", "seed=0,1", "--needed", "threads=1")
+    assert answer.code == 0
+    assert "1 jobs are answered" in answer.out
+    assert sorted(config(run)["seed"] for run in runs(tmp_path)) == [0, 1]
 
 
 def test_a_bug_keeps_its_traceback(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from whole_runs import SMALL, Train, fail_at
 
-from bnexp import cli
-from bnexp.commands import train as train_verb
+from bnexp import cli, experiment
+from bnexp.config import TrainConfig
+from bnexp.runs.directory import RunDirectory
 
 
 def test_a_bug_leaves_its_traceback_a_status_and_all_rows(
@@ -36,19 +37,19 @@ def test_the_train_verb_raises_a_bug_again(tmp_path: Path, monkeypatch: pytest.M
 def test_in_a_sweep_a_bug_does_not_keep_the_others_from_running(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_one, tried = train_verb.run_one, []
+    new_directory, tried = experiment.new_directory, []
 
-    def broken_once(*arguments: object, **knobs: object) -> object:
-        tried.append(arguments)
+    def broken_once(config: TrainConfig) -> RunDirectory:
+        tried.append(config)
         if len(tried) == 1:
             raise ZeroDivisionError("in the first")
-        return run_one(*arguments, **knobs)  # type: ignore[arg-type]
+        return new_directory(config)
 
-    monkeypatch.setattr(train_verb, "run_one", broken_once)
+    monkeypatch.setattr(experiment, "new_directory", broken_once)
     assert cli.run(["train", "-m", *SMALL, f"runs_dir={tmp_path}/runs", "seed=0,1"]) == 1
     assert "ZeroDivisionError: in the first" in capsys.readouterr().err
-    (left,) = tmp_path.glob("runs/*/*")
-    assert '"status": "finished"' in (left / "result.json").read_text()
+    (left,) = tmp_path.glob("runs/*/*/result.json")
+    assert '"status": "finished"' in left.read_text()
 
 
 def test_result_is_written_last_and_whole(train: Train) -> None:
