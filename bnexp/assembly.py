@@ -141,11 +141,13 @@ def probes(config: TrainConfig, parts: Parts) -> tuple[list[Probe], list[str]]:
     Raises:
         ConfigError: telemetry names layers or channels that the network does not have.
     """
+    knobs = asdict(config.telemetry)
+    del knobs["three_way_every"]  # a matter of evaluation, not of a step
     return telemetry.probes(
         parts.learner.model,
         total_steps=parts.total_steps,
         autocast=parts.learner.precision.autocast,
-        **asdict(config.telemetry),
+        **knobs,
     )
 
 
@@ -189,6 +191,8 @@ def _splits(config: TrainConfig, dataset: Dataset) -> Splits:
     knobs = SplitKnobs(**{field.name: config.data[field.name] for field in fields(SplitKnobs)})
     if config.early_stopping.patience is not None and knobs.val_fraction == 0:
         raise ConfigError("early_stopping.patience needs a validation split, got data.val_fraction=0")
+    if config.telemetry.three_way_every is not None and knobs.val_fraction == 0:
+        raise ConfigError("telemetry.three_way_every needs a validation split, got data.val_fraction=0")
     return split(dataset, train_size=knobs.train_size, val_fraction=knobs.val_fraction, seed=config.seed)
 
 

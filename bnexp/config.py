@@ -50,6 +50,8 @@ class Telemetry:
     layers: patterns of layer names, as a shell matches file names; only these are looked into.
     channels: the channels whose running statistics are traced one by one.
     max_megabytes: what the histograms of one run may take; their interval grows to keep to it.
+    three_way_every: epochs between comparisons of running, batch and recalibrated statistics, on the
+        validation split.
     """
 
     scalars_every: int | None
@@ -57,6 +59,7 @@ class Telemetry:
     layers: list[str]
     channels: list[int]
     max_megabytes: float
+    three_way_every: int | None
 
 
 @dataclass
@@ -154,6 +157,7 @@ def _positive(config: TrainConfig) -> dict[str, int | None]:
         "checkpoint.every": config.checkpoint.every,
         "telemetry.scalars_every": config.telemetry.scalars_every,
         "telemetry.histograms_every": config.telemetry.histograms_every,
+        "telemetry.three_way_every": config.telemetry.three_way_every,
         "threads": config.threads if isinstance(config.threads, int) else None,
     }
 

@@ -26,6 +26,7 @@ from bnexp.recording import Recording
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.telemetry.hparams import end_session
+from bnexp.three_way import measure as three_way
 
 log = logging.getLogger("bnexp")
 
@@ -63,6 +64,7 @@ def prepared(
         started = replace(config, weights=None) if going_on else config
         parts = assembly.build(started, composition.problems, composition.broken)
         probes, notes = assembly.probes(config, parts)
+        notes += three_way.notes(config, parts.learner.model)
         source = str(parts.weights) if parts.weights is not None else config.weights
         config = replace(config, weights=source, threads=threads)
         notes = composition.notes + parts.notes + notes
@@ -141,6 +143,7 @@ def _train(
             checkpoints=checkpoints,
             stop=stop,
             state=experiment.state,
+            compare=_comparison(config, parts),
         )
         status, divergence = fit(motion)
         if status != "interrupted":
@@ -168,6 +171,21 @@ def _validation(parts: Parts) -> Callable[[], dict[str, float]] | None:
         return None
     val, learner = parts.val, parts.learner
     return lambda: evaluate(learner.model, val, learner.precision)
+
+
+def _comparison(config: TrainConfig, parts: Parts) -> Callable[[int], dict[str, float]] | None:
+    every = config.telemetry.three_way_every
+    if every is None or parts.splits.val is None:
+        return None
+    given = three_way.examples(config, parts, parts.splits.val, assembly.TRAIN_EVAL_EXAMPLES)
+    learner, interval = parts.learner, every * parts.batches.steps_per_epoch
+
+    def compare(step: int) -> dict[str, float]:
+        if step % interval and step != parts.total_steps:
+            return {}
+        return three_way.scalars(three_way.compare(learner.model, given, learner.precision))
+
+    return compare
 
 
 @contextmanager

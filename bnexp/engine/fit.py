@@ -37,7 +37,10 @@ class Plan:
 
 @dataclass
 class Fit:
-    """One run in motion: what `fit` works with; `state` is all that it changes besides the learner."""
+    """One run in motion: what `fit` works with; `state` is all that it changes besides the learner.
+
+    compare: returns what else to log of the weights at the end of an epoch, given the step.
+    """
 
     learner: Learner
     schedule: Callable[[int], float]
@@ -50,6 +53,7 @@ class Fit:
     checkpoints: Checkpoints
     stop: Callable[[], bool]
     state: TrainState
+    compare: Callable[[int], dict[str, float]] | None = None
 
     clock: Clock = field(init=False)
     rows: Rows = field(init=False)
@@ -163,6 +167,8 @@ def end_epoch(run: Fit) -> bool:
             if state.step > 0 and not math.isfinite(metrics["loss/val"]):
                 return False
             judge(run, metrics["loss/val"])
+        if run.compare is not None:
+            run.log([], Measurement(run.compare(state.step)))
         epochs, partial = divmod(state.step, run.batches.steps_per_epoch)
         if not partial and epochs % run.plan.checkpoint_every == 0:
             save(run)

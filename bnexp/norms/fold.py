@@ -73,8 +73,8 @@ def _is_affine(norm: Any, before: Any) -> bool:
     than what they inherit says.
     """
     channels = len(before.weight)
-    known = all(hasattr(norm, part) for part in ("eps", "weight", "bias"))
-    if not known or len(norm.running_mean) != channels:
+    known = all(hasattr(norm, part) for part in ("running_mean", "running_var", "eps", "weight", "bias"))
+    if not known or len(norm.running_var) != channels:
         return False
     trial = copy.deepcopy(norm).cpu().double().eval()
     generator = torch.Generator().manual_seed(0)

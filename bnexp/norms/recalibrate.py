@@ -40,25 +40,28 @@ class Population:
 
 
 def tracking(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers with running statistics, by qualified name: those with both buffers."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if all(isinstance(module._buffers.get(buffer), Tensor) for buffer in BUFFERS)
-    }
+    """Return the layers with running statistics, by qualified name: a mean, a variance, or both."""
+    return {name: module for name, module in model.named_modules() if _statistics(module)}
+
+
+def _statistics(layer: nn.Module) -> list[str]:
+    return [name for name in BUFFERS if isinstance(layer._buffers.get(name), Tensor)]
 
 
 @contextmanager
 def batch_mode(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
     """Let layers with running statistics normalize as in training, and everything else evaluate (no dropout).
 
-    Yields those layers by name; one that stays in evaluation mode when it is put into training mode (a frozen
-    one) keeps to its running statistics and is left out. On leaving, whatever happened, every module has its
+    Yields those layers by name. Left out, because the batch has no say in what they compute, are layers that
+    declare `batch_statistics = False` and those that stay in evaluation mode when they are put into training
+    mode (frozen ones). On leaving, whatever happened, every module has its
     own mode and every buffer its value again, in the same tensor.
     """
     with _preserved(model):
         model.eval()
-        layers = tracking(model)
+        layers = {
+            name: layer for name, layer in tracking(model).items() if getattr(layer, "batch_statistics", True)
+        }
         for layer in layers.values():
             layer.train()
         yield {name: layer for name, layer in layers.items() if layer.training}
@@ -154,9 +157,11 @@ def _checked(layers: Mapping[str, nn.Module], populations: dict[str, Population]
 
 
 def _write(layer: nn.Module, population: Population) -> None:
+    values = population.mean_C, moments.unbiased(population.var_C, population.count)
     with torch.no_grad():
-        layer.get_buffer("running_mean").copy_(population.mean_C)
-        layer.get_buffer("running_var").copy_(moments.unbiased(population.var_C, population.count))
+        for name, value_C in zip(BUFFERS, values, strict=True):
+            if name in _statistics(layer):
+                layer.get_buffer(name).copy_(value_C)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from bnexp.config import TrainConfig
 from bnexp.data.batches import EvalBatches
 from bnexp.engine.evaluate import evaluation_mode
 from bnexp.engine.precision import Precision
-from bnexp.norms.recalibrate import batch_mode, recalibrate
+from bnexp.norms.recalibrate import batch_mode, recalibrate, tracking
 from bnexp.protocols import Split
 from bnexp.seeding import stream
 
@@ -121,7 +121,7 @@ def compare(
 
 
 def scalars(comparison: Comparison) -> dict[str, float]:
-    """Return what a run logs of a comparison; nothing where there is nothing to compare."""
+    """Return three_way/loss|accuracy/running|batch|recalibrated; none where there is nothing to compare."""
     if not comparison.layers:
         return {}
     found = {}
@@ -130,6 +130,13 @@ def scalars(comparison: Comparison) -> dict[str, float]:
         found[f"three_way/loss/{kind}"] = scores.loss if scores else math.nan
         found[f"three_way/accuracy/{kind}"] = scores.accuracy if scores else math.nan
     return found
+
+
+def notes(config: TrainConfig, model: nn.Module) -> list[str]:
+    """Return a line where comparisons are asked for during training and there is nothing to compare."""
+    if config.telemetry.three_way_every is None or tracking(model):
+        return []
+    return ["telemetry.three_way_every has no effect: no layer of this network has running statistics"]
 
 
 def _recalibrate(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.norms.custom import CustomNorm
+from bnexp.norms.evonorm import EvoNormB0
 from bnexp.norms.fold import fold
 from bnexp.norms.recalibrate import tracking
 
@@ -104,6 +105,7 @@ class Doubling(CustomNorm):
         nn.GroupNorm(2, 4),
         nn.Identity(),
         Doubling(4, (4, 4)),
+        EvoNormB0(4, (4, 4)),
     ],
     ids=lambda layer: type(layer).__name__,
 )

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import update_bn
 
 from bnexp.errors import ConfigError
 from bnexp.norms.custom import CustomNorm
+from bnexp.norms.evonorm import EvoNormB0
 from bnexp.norms.recalibrate import batch_mode, recalibrate, tracking
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
@@ -286,6 +287,24 @@ def test_a_layer_that_stays_in_evaluation_keeps_its_statistics() -> None:
     model[0] = Frozen(2).double().eval()
     assert recalibrate(model, [data()]) == ["2", "7"]
     assert torch.equal(model[0].running_mean, torch.zeros(2, dtype=torch.float64))
+
+
+def test_a_layer_that_declares_no_batch_statistics_keeps_its_own() -> None:
+    class Fixed(nn.BatchNorm2d):
+        batch_statistics = False
+
+    model = network()
+    model[0] = Fixed(2).double()
+    assert recalibrate(model, [data()]) == ["2", "7"]
+    assert torch.equal(model[0].running_var, torch.ones(2, dtype=torch.float64))
+
+
+def test_a_layer_with_a_variance_alone_is_recalibrated() -> None:
+    x = data()
+    norm = EvoNormB0(2, (4, 4)).double()
+    assert recalibrate(norm, batches(x, [31, 15, 2])) == [""]
+    exact = torch.from_numpy(x.transpose(0, 1).flatten(1).numpy().var(1, ddof=1))
+    torch.testing.assert_close(norm.running_var, exact, **EXACT)
 
 
 def test_networks_without_running_statistics_are_left_alone() -> None:
