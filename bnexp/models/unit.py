@@ -36,6 +36,8 @@ class FusedUnit(Unit):
         differentiable again; any norm, stride, padding, groups and bias.
     """
 
+    in_order = True  # as in Sequential, so that norms can be folded into weights
+
     linear: nn.Conv2d
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,12 +53,17 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, nn.Sequential, int]]:
     uses = Counter(module for _, module in model.named_modules(remove_duplicate=False))
     norms = {layer: name for name, layer in tracking(model).items() if _stands_alone(layer, uses)}
     for sequence in model.modules():
-        if not isinstance(sequence, nn.Sequential) or type(sequence).forward is not nn.Sequential.forward:
+        if not isinstance(sequence, nn.Sequential) or not _in_order(sequence):
             continue
         for place, (before, after) in enumerate(pairwise(sequence)):
             weighted = type(before) in WEIGHTS and _stands_alone(before, uses)
             if weighted and after in norms and _is_affine(after, before):
                 yield norms[after], sequence, place
+
+
+def _in_order(sequence: nn.Sequential) -> bool:
+    """Whether its parts run one after another; one with a forward of its own declares it as `in_order`."""
+    return type(sequence).forward is nn.Sequential.forward or getattr(sequence, "in_order", False)
 
 
 def _stands_alone(layer: nn.Module, uses: Counter[nn.Module]) -> bool:

@@ -18,6 +18,7 @@ from bnexp.models.resnet import ResNet
 from bnexp.models.simple_cnn import SimpleCNN
 from bnexp.models.unit import FusedUnit, Unit
 from bnexp.norms.custom import CustomNorm
+from bnexp.norms.fold import fold
 
 IMAGE = (3, 9, 8)
 
@@ -199,6 +200,14 @@ def test_whoever_watches_the_parts_sees_each_once():
     for mine, its in zip(fused.seen, plain.seen, strict=True):
         assert mine[0] == its[0]
         assert torch.equal(mine[1], its[1]) and torch.equal(mine[2], its[2])
+
+
+def test_the_norm_folds_into_the_convolution_as_that_of_the_plain_unit():
+    folded = [fold(nn.Sequential(unit)) for unit in pair(NORMS["custom"], pool="max")]
+    assert [names for _, names in folded] == [["0.norm"], ["0.norm"]]
+    x = torch.randn(6, *IMAGE)
+    plain, fused = (model(x) for model, _ in folded)
+    assert torch.equal(fused, plain)
 
 
 def build(network, norm, placement, *, fused=True):
