@@ -100,14 +100,17 @@ def doctor(
 
 @app.command()
 def resume(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN|SWEEP", help="A run's folder or name, `last`, or a sweep's name.")
+    ],
     runs_dir: RunsDir = "runs",
     plugin: Plugins = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Of a sweep, at a time.")] = None,
 ) -> None:
-    """Go on with a run that was interrupted or failed, bit for bit."""
+    """Go on with a run or a sweep that was interrupted or failed, bit for bit."""
     from bnexp.commands.resume import resume as command
 
-    raise typer.Exit(command(run, runs_dir, plugin or []))
+    raise typer.Exit(command(run, runs_dir, plugin or [], jobs))
 
 
 @app.command("eval")

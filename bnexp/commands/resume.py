@@ -1,4 +1,4 @@
-"""`bnexp resume`: go on with a run as if nothing had happened."""
+"""`bnexp resume`: go on with a run, or with a sweep, as if nothing had happened."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from pathlib import Path
 from rich.console import Console
 
 from bnexp import experiment
+from bnexp.commands import sweep
 from bnexp.composition.compose import Composition, restore
 from bnexp.display import tables
 from bnexp.display.progress import training_progress
 from bnexp.errors import CheckpointError
+from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, find, open_run, status
 
 
-def resume(reference: str, runs_dir: str, plugins: Sequence[str]) -> int:
-    """Continue the run that `reference` names; return the exit code.
+def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | None = None) -> int:
+    """Continue the run or the sweep that `reference` names; return the exit code.
+
+    Args:
+        jobs: of a sweep, at a time.
 
     Raises:
         CheckpointError: it already ended with an answer, or another process holds it.
     """
+    record = sweeps.find(reference, Path(runs_dir))
+    if record is not None:
+        return sweep.run(sweeps.read(record), sweep.launcher([], jobs), Console())
     directory = open_run(find(reference, Path(runs_dir)))
     ended = status(directory)
     if ended in ANSWERED:

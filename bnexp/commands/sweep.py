@@ -42,7 +42,7 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         ConfigError: no job is left, or a word or an option is wrong; nothing has been started then.
     """
     own = [word for word in words if not _is_hydra(word)]
-    hydra_words = [word for word in words if _is_hydra(word)] + _launcher(words, options.jobs)
+    hydra_words = [word for word in words if _is_hydra(word)] + launcher(words, options.jobs)
     check(hydra_words)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
     planned = plan(Request(own, plugins, rows, [pair.split(",") for pair in options.pair]))
@@ -66,8 +66,7 @@ def run(
 ) -> int:
     """Run the jobs of a recorded sweep that have no answer yet."""
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
-    for dropped in recorded.dropped:
-        console.print(f"[yellow]dropped:[/] {escape(' '.join(dropped.words))}: {escape(dropped.reason)}")
+    _tell_dropped(console, recorded)
     todo = [job for job, status in recorded.statuses().items() if status not in (*ANSWERED, "running")]
     if needed:
         known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
@@ -87,7 +86,8 @@ def _is_hydra(word: str) -> bool:
     return key(word).split("/")[0].split(".")[0] == "hydra"
 
 
-def _launcher(words: Sequence[str], jobs: int | None) -> list[str]:
+def launcher(words: Sequence[str], jobs: int | None) -> list[str]:
+    """Return Hydra's words for `jobs` local processes, none where it is None."""
     if jobs is None:
         return []
     if jobs < 1:
@@ -102,13 +102,20 @@ def _print_trials(console: Console, planned: Sweep, workers: int) -> None:
     for header in ("job", "words", "seconds"):
         table.add_column(header, justify="left" if header == "words" else "right")
     seconds = estimate.seconds(planned)
-    for number, (job, expected) in enumerate(zip(planned.jobs, seconds, strict=True), start=1):
-        table.add_row(str(number), escape(" ".join(job.words) or "defaults"), f"{expected:.1f}")
+    for job, expected in enumerate(seconds):
+        table.add_row(str(job + 1), escape(planned.title(job)), f"{expected:.1f}")
     console.print(table)
-    for dropped in planned.dropped:
-        console.print(f"[yellow]dropped:[/] {escape(' '.join(dropped.words))}: {escape(dropped.reason)}")
+    _tell_dropped(console, planned)
     total = estimate.readable(sum(seconds) / workers)
     console.print(f"{len(planned.jobs)} jobs, about {total} with {workers} at a time", highlight=False)
+
+
+def _tell_dropped(console: Console, recorded: Sweep) -> None:
+    for dropped in recorded.dropped:
+        words = escape(" ".join(dropped.words))
+        console.print(
+            f"[yellow]dropped:[/] {words}: {escape(dropped.reason)}", highlight=False, soft_wrap=True
+        )
 
 
 def _summed_up(recorded: Sweep, console: Console) -> int:
@@ -123,7 +130,7 @@ def _summed_up(recorded: Sweep, console: Console) -> int:
         status = "failed" if status == "waiting" and job in failed else status
         table.add_row(
             str(job + 1),
-            escape(" ".join(recorded.jobs[job].words) or "defaults"),
+            escape(recorded.title(job)),
             f"[red]{status}[/]" if status == "failed" else status,
             "" if accuracy is None else f"{accuracy:.4f}",
             escape(str(runs[job].path.name)) if job in runs else "",

@@ -17,7 +17,12 @@ Train one network on one data set with one norm, and leave a run folder.
 
   bnexp train norm=custom batch_size=8
   bnexp train norm=none data=mnist epochs=2 optimizer.lr=0.1
-  bnexp train -m norm=custom,none seed=0,1,2        every combination, one after another
+  bnexp train -m norm=custom,none seed=0,1,2        every combination; again: what is left
+  bnexp train -m norm=custom,none --jobs 2          two processes at a time; also hydra/launcher=NAME
+  bnexp train -m seed=0,1 batch_size=8,16 --pair seed,batch_size     values that belong together
+  bnexp train --trials runs.csv seed=0,1            a table of runs (.csv, .yaml, .json)
+      --print-trials   list the jobs, what is left out and why, and how long it will take; run nothing
+      --needed         skip what another run has answered     --fail-fast   stop at the first failure
   bnexp train experiment=lenet --cfg job            print the configuration, train nothing
 """
 

@@ -75,6 +75,11 @@ class Sweep:
     def _events_file(self) -> Path:
         return self.path.with_suffix(".jsonl")
 
+    def title(self, job: int) -> str:
+        """Return the words in which a job differs from others, all of its words where there are no others."""
+        common = set.intersection(*(set(other.words) for other in self.jobs)) if len(self.jobs) > 1 else set()
+        return " ".join(word for word in self.jobs[job].words if word not in common) or "the defaults"
+
     def write(self) -> None:
         """Write the record, whole or not at all."""
         content = {key: value for key, value in asdict(self).items() if key != "path"}

@@ -76,7 +76,6 @@ def _follow(sweep: Sweep, jobs: Sequence[int], progress: Progress, done: threadi
 
 
 def _line(sweep: Sweep, event: Event, ended: int, total: int) -> str:
-    words = " ".join(sweep.jobs[event.job].words) or "defaults"
     told = f"[red]failed:[/] {escape(event.detail)}" if event.what == "failed" else escape(event.detail)
     where = f"  {Path(event.run).name}" if event.run else ""
-    return f"{escape(f'[{ended}/{total}] {words}')}  {told}{escape(where)}"
+    return f"{escape(f'[{ended}/{total}] {sweep.title(event.job)}')}  {told}{escape(where)}"
