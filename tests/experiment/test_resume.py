@@ -257,3 +257,14 @@ def board(ran: Ran) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(ran.path)).Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag != "examples_per_second"]
     return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
+
+
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(
+    train: Train, settled: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped = train("model=mlp", "model.hidden=[20]", stop_after=8)
+    stopped.directory.last_file.write_bytes(settled().directory.last_file.read_bytes())
+    capsys.readouterr()
+    assert cli.run(["resume", str(stopped.path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "last.pt must fit the network that config.yaml describes" in line
