@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
     """
 
     def __init__(
-        self, name: str, shape: Shape, channels: int, stride: int, units: Units, residual: str
+        self, name: str, shape: Shape, channels: int, stride: int, units: Units, residual: str = "plain"
     ) -> None:
         super().__init__()
         pre, preact = units.placement == "pre", units.placement == "preact"
@@ -152,7 +152,7 @@ def _plan(depth: int, width: int | str) -> tuple[list[int], int]:
 
 
 def _stage(
-    name: str, shape: Shape, channels: int, count: int, stride: int, units: Units, residual: str
+    name: str, shape: Shape, channels: int, count: int, stride: int, units: Units, residual: str = "plain"
 ) -> tuple[nn.Sequential, Shape]:
     stage = nn.Sequential()
     for index in range(count):
