@@ -150,7 +150,7 @@ def _positive(config: TrainConfig) -> dict[str, int | None]:
         "steps": config.steps,
         "batch_size": config.batch_size,
         "accumulate": config.accumulate,
-        "norm_batch": config.norm_batch,
+        "norm_batch": config.norm_batch if config.norm_batch != config.batch_size else None,
         "eval_batch_size": config.eval_batch_size,
         "check_every": config.check_every,
         "early_stopping.patience": config.early_stopping.patience,

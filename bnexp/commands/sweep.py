@@ -17,10 +17,8 @@ from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED
 from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
-from bnexp.sweeps import estimate, trials
-from bnexp.sweeps.follow import followed, stoppable
-from bnexp.sweeps.launch import check, launch
-from bnexp.sweeps.plan import Request, plan
+from bnexp.sweeps import trials
+from bnexp.sweeps.combine import Request, composed
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,15 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
     """
     own = [word for word in words if not _is_hydra(word)]
     hydra_words = [word for word in words if _is_hydra(word)] + launcher(words, options.jobs)
-    check(hydra_words)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
-    planned = plan(Request(own, plugins, rows, [pair.split(",") for pair in options.pair]))
+    request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
+    combined = composed(request)
+    # Here and not above: torch takes longer than finding out that a word is misspelt.
+    from bnexp.sweeps.launch import check
+    from bnexp.sweeps.plan import plan
+
+    check(hydra_words)
+    planned = plan(request, combined)
     console = Console()
     if options.print_trials:
         _print_trials(console, planned, options.jobs or 1)
@@ -65,6 +69,9 @@ def run(
     fail_fast: bool = False,
 ) -> int:
     """Run the jobs of a recorded sweep that have no answer yet."""
+    from bnexp.sweeps.follow import followed, stoppable
+    from bnexp.sweeps.launch import launch
+
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
     todo = [job for job, status in recorded.statuses().items() if status not in (*ANSWERED, "running")]
@@ -98,6 +105,8 @@ def launcher(words: Sequence[str], jobs: int | None) -> list[str]:
 
 
 def _print_trials(console: Console, planned: Sweep, workers: int) -> None:
+    from bnexp.sweeps import estimate
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in ("job", "words", "seconds"):
         table.add_column(header, justify="left" if header == "words" else "right")

@@ -125,7 +125,8 @@ def _through(weight: nn.Linear | nn.Conv2d, noise: Tensor) -> Tensor:
     if isinstance(weight, nn.Linear):
         return F.linear(noise, weight.weight.square())
     kernel = standardized(weight.weight) if isinstance(weight, StandardizedConv2d) else weight.weight
-    spread: Tensor = weight._conv_forward(noise, kernel.square(), None)
+    # not its own, which would standardize the squares
+    spread: Tensor = nn.Conv2d._conv_forward(weight, noise, kernel.square(), None)
     return spread
 
 
