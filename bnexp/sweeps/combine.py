@@ -1,4 +1,4 @@
-"""The combinations of a sweep's words, composed; nothing is built, so that a misspelt word is told at once."""
+"""The combinations of a sweep's words, composed and not built, so that misspelt words are told at once."""
 
 from __future__ import annotations
 
