@@ -36,13 +36,13 @@ def test_a_right_norm_exits_with_0_and_leaves_the_matrix(tmp_path: Path) -> None
     (cell,) = (
         cell
         for cell in kept["cells"]
-        if (cell["check"], cell["place"], cell["case"]) == ("forward", "2d", "train, float64")
+        if (cell["check"], cell["place"], cell["case"]) == ("forward", "2d", "train")
     )
     assert cell == {
         "norm": "none",
         "check": "forward",
         "place": "2d",
-        "case": "train, float64",
+        "case": "train",
         "status": "pass",
         "error": 0.0,
         "tolerance": 1e-12,
@@ -68,7 +68,7 @@ def test_a_wrong_norm_exits_with_1_and_is_told_where(
     [
         (["norm=custm"], "norm=custm: must be one of"),
         (["batch_size=8"], "batch_size=8: check takes norm, momentum"),
-        (["norm=custom", "norm.groups=2"], "norm.groups"),
+        (["norm=custom", "norm.groups=2"], "norm=custom has no knob 'groups'"),
         (["device=mps"], "mps"),
         (["device=tpu0"], "device must be"),
         (["device=cpu,cuda"], "check takes one device, got cpu, cuda"),

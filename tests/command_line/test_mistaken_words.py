@@ -400,7 +400,7 @@ def test_weights_that_do_not_fit_are_named(train: Callable[..., Any], tmp_path: 
         (["train", "--plugin", "surely_absent"], "no module named 'surely_absent'"),
         (["train", "--plugin", ""], "--plugin must be the name of a module"),
         (["train", "--plugin", "../mine.py"], "--plugin must be the name of a module"),
-        (["resume"], "Missing argument 'RUN'"),
+        (["resume"], "Missing argument 'RUN|SWEEP'"),
         (["resume", "absent"], "no run 'absent': runs holds no runs yet"),
         (["resume", "last"], "no run 'last': runs holds no runs yet"),
     ],

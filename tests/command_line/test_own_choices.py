@@ -79,7 +79,7 @@ def test_its_knobs_are_checked_like_bnexps_own(
 def test_help_and_mistakes_know_its_name(bnexp: Callable[..., Any], norm_yaml: Callable[[str], None]) -> None:
     assert "Mine, times a scale." in bnexp("train", "--help").out
     answer = bnexp("train", "norm=min")
-    assert ", layer_pixel, mine, none, " in answer.err
+    assert ", layer_pixel, mine, noisy, " in answer.err
     assert "(did you mean mine?)" in answer.err
 
 
