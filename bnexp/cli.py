@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from bnexp import __version__
 from bnexp.errors import BnexpError, ConfigError
@@ -22,12 +24,29 @@ app = typer.Typer(
     epilog="Start with: bnexp train norm=custom batch_size=8",
 )
 
-runs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at runs.")
+
+class _Listing(typer.core.TyperGroup):
+    """`bnexp runs` with anything but a verb lists runs."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = args and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        return list(super().parse_args(ctx, args if known else ["list", *args]))
+
+
+runs_app = typer.Typer(cls=_Listing, rich_markup_mode=None, help="Look at runs: `bnexp runs [FILTER]...`.")
 app.add_typer(runs_app, name="runs")
 
 Runs = Annotated[
-    list[str] | None, typer.Argument(metavar="[RUN]...", help="Folders, names, or `last`; none is all.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN|FILTER]...",
+        help="Folders, names, `last`, sweeps, experiments; or conditions such as norm=custom, "
+        "'batch_size<16', status=finished, 'age<2d', 'accuracy/test>0.9'. None is all.",
+    ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")]
+Top = Annotated[int | None, typer.Option("--top", "-n", metavar="N", min=1, help="At most so many.")]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
 Layers = Annotated[
     list[str] | None, typer.Option("--layers", metavar="PATTERN", help="Layers to show; repeatable.")
@@ -178,6 +197,71 @@ def plot(
     command(runs, what=what, output=output, runs_dir=runs_dir, layers=layers or [])
 
 
+@app.command()
+def compare(
+    runs: Runs = None,
+    group_by: Annotated[
+        str | None, typer.Option("--group-by", metavar="KEY,KEY", help="Default: all but the seed.")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", metavar="KEY=VALUE", help="What to pair with, such as norm=builtin."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--metric", metavar="TAG", help="Columns; repeatable. Default: accuracy/test loss/test seconds."
+        ),
+    ] = None,
+    minimum: Annotated[
+        str | None, typer.Option("--min", metavar="TAG", help="Sort by a metric, lowest first.")
+    ] = None,
+    maximum: Annotated[
+        str | None, typer.Option("--max", metavar="TAG", help="Sort by a metric, highest first.")
+    ] = None,
+    top: Top = None,
+    runs_dir: RunsDir = "runs",
+    as_json: AsJson = False,
+    csv: Csv = None,
+) -> None:
+    """Average runs over seeds and say what their choices did, with intervals and paired differences."""
+    from bnexp.commands import compare as command
+    from bnexp.display.rows import Form
+
+    options = command.Options(group_by, baseline or (), metric or command.METRICS, minimum, maximum, top)
+    command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
+
+
+@app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A")],
+    second: Annotated[str, typer.Argument(metavar="B")],
+    runs_dir: RunsDir = "runs",
+    as_json: AsJson = False,
+    csv: Csv = None,
+) -> None:
+    """Say in what two runs differ: configuration, versions, code, metrics."""
+    from bnexp.commands.diff import diff as command
+    from bnexp.display.rows import Form
+
+    command(first, second, runs_dir=runs_dir, form=Form(as_json, csv))
+
+
+@runs_app.command("list")
+def list_runs(
+    runs: Runs = None,
+    top: Top = None,
+    runs_dir: RunsDir = "runs",
+    as_json: AsJson = False,
+    csv: Csv = None,
+) -> None:
+    """List runs, newest first (also without the word `list`)."""
+    from bnexp.commands.listing import runs as command
+    from bnexp.display.rows import Form
+
+    command(runs or [], runs_dir=runs_dir, form=Form(as_json, csv), top=top)
+
+
 @runs_app.command()
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
@@ -236,7 +320,7 @@ def _outlive_readers() -> None:
 
 def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        io.BufferedWriter(_Unheard(stream.fileno(), "wb", closefd=False)),
+        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb")),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,

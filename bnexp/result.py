@@ -88,6 +88,7 @@ def content(config: TrainConfig, parts: Parts, outcome: Outcome) -> dict[str, An
         "device": str(parts.device),
         **where(),
         **outcome.details,
+        "config": asdict(config),
     }
 
 

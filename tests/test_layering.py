@@ -14,6 +14,7 @@ LAYERS = {
     "errors": 0,
     "config": 0,
     "protocols": 0,
+    "nearest": 0,
     "seeding": 0,
     "norms": 1,
     "models": 1,

@@ -28,10 +28,10 @@ from bnexp.composition.mistakes import (
     per_word,
     reason,
 )
-from bnexp.composition.nearest import suggestion
 from bnexp.composition.notes import notes
 from bnexp.config import TrainConfig
 from bnexp.errors import CheckpointError, ConfigError
+from bnexp.nearest import suggestion
 
 ROOT = "train"
 DURATIONS = ("epochs", "steps")

@@ -8,8 +8,8 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from bnexp.composition.nearest import suggestion
 from bnexp.errors import ConfigError
+from bnexp.nearest import suggestion
 
 CHECKPOINTS = ("best", "last")
 

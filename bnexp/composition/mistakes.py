@@ -14,10 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from bnexp.composition.choices import groups
-from bnexp.composition.nearest import suggestion
 from bnexp.composition.targets import readable
 from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError
+from bnexp.nearest import suggestion
 
 Compose = Callable[[Sequence[str]], DictConfig]
 GRAMMAR = (

@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 
 from bnexp.composition.choices import conf_dir
-from bnexp.composition.nearest import suggestion
 from bnexp.config import SplitKnobs
 from bnexp.errors import ConfigError
+from bnexp.nearest import suggestion
 
 BUILT = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 

@@ -20,6 +20,7 @@ from bnexp.runs.identity import slug
 
 ANSWERED = ("finished", "stopped_early", "diverged")
 RESUMABLE = ("interrupted", "failed")
+SWEEPS = "sweeps"  # the folder of records beside the runs of an experiment
 TRACES = ("config.yaml", "run.lock", "result.json", "metrics.jsonl", "*.pt", "events.out.tfevents.*")
 STAMP = re.compile(r"_(\d{8}-\d{6})-[0-9a-f]{4}$")
 STAMP_FORMAT = "%Y%m%d-%H%M%S"

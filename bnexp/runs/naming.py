@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnexp.runs.identity import FOLDERS, NORM_OPTIONS, norm_options
+from bnexp.runs.reading import leaves
 
 HEADLINES = {
     "choices.norm": "{}",
@@ -44,19 +45,45 @@ def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         configs: resolved, as they stand in the runs' config.yaml.
     """
-    facts = [_facts(config) for config in configs]
-    keys = [key for key in _ordered(facts) if _varies(key, facts)]
+    found = [facts(config) for config in configs]
+    keys = differing(found)
     return _numbered(
-        [_name(fact, [key for key in keys if key in fact] or ["choices.norm"]) for fact in facts]
+        [_name(fact, [key for key in keys if key in fact] or ["choices.norm"]) for fact in found]
     )
+
+
+def headlines(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a short name for each of many runs, of the choices that people study; names may repeat."""
+    found = [facts(config) for config in configs]
+    keys = [key for key in differing(found) if key in HEADLINES]
+    return [
+        _name(fact, [key for key in keys if key in fact] or ["choices.norm"]) if fact else ""
+        for fact in found
+    ]
+
+
+def differing(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the keys of `facts` in which runs differ: headlines first, the seed last.
+
+    A knob counts only if it differs between runs that took the same option of its group.
+    """
+    return [key for key in _ordered(found) if _varies(key, found)]
+
+
+def title(key: str) -> str:
+    """Return a key of `facts` as the words of a command line have it: `norm` for `choices.norm`."""
+    return key.removeprefix("choices.")
 
 
 def _name(fact: Mapping[str, Any], keys: Sequence[str]) -> str:
     return ", ".join(_phrase(key, fact.get(key, "run")) for key in keys)
 
 
-def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the leaves that can tell runs apart, under dotted keys."""
+def facts(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the leaves of a resolved configuration that can tell runs apart, under dotted keys.
+
+    The option that a group took stands under `choices.GROUP`. What follows from another choice is left out.
+    """
     choices = config.get("choices") or {}
     kept = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *NORM_OPTIONS)}
     kept |= norm_options(config)
@@ -64,41 +91,33 @@ def _facts(config: Mapping[str, Any]) -> dict[str, Any]:
         kept.pop("head_norm", None)
     else:
         choices = {**choices, "head_norm": choices.get("head_norm") or "null"}
-    facts = {f"choices.{group}": option for group, option in choices.items() if option is not None}
+    found = {f"choices.{group}": option for group, option in choices.items() if option is not None}
     if "head_norm" not in kept:
-        facts.pop("choices.head_norm", None)
-    facts |= dict(_leaves(kept, ""))
+        found.pop("choices.head_norm", None)
+    found |= {
+        key: value for key, value in leaves(kept) if not any(part.startswith("_") for part in key.split("."))
+    }
     copies = [
         key
-        for key in facts
+        for key in found
         for source in ("momentum", "eps")
-        if key.endswith(f"norm.{source}") and source in config and facts[key] == config[source]
+        if key.endswith(f"norm.{source}") and source in config and found[key] == config[source]
     ]
-    return {key: value for key, value in facts.items() if key not in copies}
+    return {key: value for key, value in found.items() if key not in copies}
 
 
-def _leaves(node: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            leaves += _leaves(value, f"{prefix}{key}.")
-        elif not key.startswith("_"):
-            leaves.append((f"{prefix}{key}", value))
-    return leaves
-
-
-def _ordered(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+def _ordered(found: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = [
-        key for key in dict.fromkeys(key for fact in facts for key in fact) if not key.startswith("choices.")
+        key for key in dict.fromkeys(key for fact in found for key in fact) if not key.startswith("choices.")
     ]
     rest = [key for key in keys if key not in HEADLINES and key not in LAST]
     return [*HEADLINES, *rest, *LAST]
 
 
-def _varies(key: str, facts: Sequence[Mapping[str, Any]]) -> bool:
+def _varies(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the value differs between runs that took the same option of its group."""
     seen: dict[Any, set[str]] = {}
-    for fact in facts:
+    for fact in found:
         option = fact.get(f"choices.{key.split('.')[0]}") if not key.startswith("choices.") else None
         seen.setdefault(option, set()).add(repr(fact.get(key)))
     return any(len(values) > 1 for values in seen.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
+
+LOADER = getattr(
+    yaml, "CSafeLoader", yaml.SafeLoader
+)  # the former where libyaml is there: seven times as fast
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,22 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         CheckpointError: config.yaml is missing or damaged.
     """
     try:
-        config = yaml.safe_load(run.config_file.read_bytes())
+        config = yaml.load(run.config_file.read_bytes(), Loader=LOADER)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{run.config_file} cannot be read ({reason})") from error
     if not isinstance(config, dict) or "norm" not in config:
         raise CheckpointError(f"{run.config_file} must hold the configuration of a run, and does not")
     return config
+
+
+def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values of nested mappings under dotted keys, in order."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -18,9 +18,7 @@ from typing import Any
 
 from bnexp.errors import CheckpointError
 from bnexp.runs import atomic
-from bnexp.runs.directory import RunDirectory, status
-
-FOLDER = "sweeps"
+from bnexp.runs.directory import SWEEPS, RunDirectory, status
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def read(path: Path) -> Sweep:
 def find(reference: str, root: Path) -> Path | None:
     """Return the record that `reference` means, a path or a name under `root`; None where none does."""
     given = Path(reference)
-    if given.suffix == ".json" and given.is_file() and given.parent.name == FOLDER:
+    if given.suffix == ".json" and given.is_file() and given.parent.name == SWEEPS:
         return given
     named = [path for path in records(root) if path.stem == given.stem]
     return named[0] if len(named) == 1 else None
@@ -140,7 +138,7 @@ def find(reference: str, root: Path) -> Path | None:
 
 def records(root: Path) -> list[Path]:
     """Return the records of all sweeps under the folder of runs, oldest first."""
-    return sorted(root.glob(f"*/{FOLDER}/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(root.glob(f"*/{SWEEPS}/*.json"), key=lambda path: path.stat().st_mtime_ns)
 
 
 def same_jobs(sweep: Sweep, hashes: Iterable[str]) -> bool:

@@ -13,7 +13,7 @@ from bnexp import experiment
 from bnexp.composition import words
 from bnexp.composition.compose import Composition, as_yaml
 from bnexp.errors import BnexpError, ConfigError
-from bnexp.runs import sweeps
+from bnexp.runs.directory import SWEEPS
 from bnexp.runs.identity import config_hash, slug
 from bnexp.runs.sweeps import Dropped, Job, Sweep
 from bnexp.sweeps.combine import Request
@@ -68,5 +68,5 @@ def _path(request: Request, jobs: Sequence[Job]) -> Path:
     keys = [words.key(word).rpartition(".")[2] for word in request.words if "," in words.value(word)]
     text = "\n".join(sorted(job.config_hash for job in jobs))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    folder = Path(config["runs_dir"]) / slug(config["choices"].get("experiment") or "default") / sweeps.FOLDER
+    folder = Path(config["runs_dir"]) / slug(config["choices"].get("experiment") or "default") / SWEEPS
     return folder / f"{slug('-'.join([*keys, digest]))}.json"

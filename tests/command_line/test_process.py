@@ -118,4 +118,4 @@ print("codes:", [run(["train", *{QUICK!r}, *words]) for words in ([], ["--cfg", 
     lines = done.stdout.splitlines()
     assert lines[0].startswith("hydra: argument of type 'LazyCompletionHelp'")
     assert lines[-1] == "codes: [0, 0, 0]", done.stderr
-    assert len(list((tmp_path / "runs" / "default").iterdir())) == 3
+    assert len(list(tmp_path.glob("runs/default/*/result.json"))) == 3

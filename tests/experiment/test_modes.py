@@ -40,12 +40,13 @@ def test_channels_last_changes_rounding_only(train: Train, words: tuple[str, ...
     "ignore:The .grad attribute of a Tensor that is not a leaf"
 )  # torch's tracer itself
 def test_compiled_training_follows_eager_training(train: Train) -> None:
+    """Both by the same arithmetic of norm=custom: four steps amplify the rounding of another to 1e-4."""
     if shutil.which("c++") is None and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler, there is none")
-    words = ("model=classifier", "model.widths=[4]", "norm=custom", "data.val_fraction=0")
+    words = ("model=classifier", "model.widths=[4]", "norm=custom", "norm.core=eager", "data.val_fraction=0")
     short = (*words, "steps=4", "telemetry=none", "telemetry.scalars_every=1")
     eager, compiled = train(*short), train(*short, "compile=true")
-    assert compiled.column("loss/train") == pytest.approx(eager.column("loss/train"), rel=1e-4)
+    assert compiled.column("loss/train") == pytest.approx(eager.column("loss/train"), rel=1e-5)
     assert compiled.last["model"].keys() == eager.last["model"].keys()
 
 

@@ -1,0 +1,85 @@
+"""`bnexp compare`: what the choices did to the metrics, averaged over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bnexp.display import comparison
+from bnexp.display.comparison import Comparison
+from bnexp.display.listing import wide_console
+from bnexp.display.rows import Form, write
+from bnexp.errors import ConfigError
+from bnexp.nearest import suggestion
+from bnexp.runs.groups import Baseline, Group, grouped
+from bnexp.runs.query import answers, is_filter, parse
+from bnexp.runs.records import Record
+
+METRICS = ("accuracy/test", "loss/test", "seconds")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compare; see `bnexp compare --help`."""
+
+    group_by: str | None = None
+    baseline: Sequence[str] = ()
+    metrics: Sequence[str] = field(default=METRICS)
+    minimum: str | None = None
+    maximum: str | None = None
+    top: int | None = None
+
+
+def compare(words: Sequence[str], options: Options, *, runs_dir: str, form: Form) -> None:
+    """Print a row for each configuration, with the means of its seeds.
+
+    Raises:
+        CheckpointError, ConfigError: `words` or options cannot be understood, or there is nothing to compare.
+    """
+    records, notes = answers(words, Path(runs_dir))
+    found = compared(records, options, notes)
+    if form.wanted():
+        write(comparison.data(found), form)
+    else:
+        comparison.show(wide_console(), found)
+
+
+def compared(records: Sequence[Record], options: Options, notes: Sequence[str] = ()) -> Comparison:
+    """Group, measure and order.
+
+    Raises:
+        ConfigError: an option that these runs do not allow.
+    """
+    order = options.minimum or options.maximum
+    if options.minimum and options.maximum:
+        raise ConfigError("give --min or --max, not both")
+    for tag in (*options.metrics, *([order] if order else [])):
+        _check_metric(tag, records)
+    groups = grouped(records, options.group_by.split(",") if options.group_by else ())
+    groups = _ordered(groups, order, descending=options.maximum is not None)[: options.top]
+    baseline = None
+    if options.baseline:
+        if wrong := [word for word in options.baseline if not is_filter(word)]:
+            raise ConfigError(f"--baseline takes KEY=VALUE, such as norm=builtin; got {wrong[0]!r}")
+        baseline = Baseline([parse(word) for word in options.baseline], records)
+    return Comparison(groups, options.metrics, baseline, notes)
+
+
+def _ordered(groups: Sequence[Group], tag: str | None, *, descending: bool) -> list[Group]:
+    """Groups that have no such metric come last."""
+    if tag is None:
+        return list(groups)
+    known = [(found.mean, group) for group in groups if (found := group.estimate(tag)) is not None]
+    known.sort(key=lambda pair: -pair[0] if descending else pair[0])
+    ordered = [group for _, group in known]
+    return ordered + [group for group in groups if group not in ordered]
+
+
+def _check_metric(tag: str, records: Sequence[Record]) -> None:
+    if any(record.metric(tag) is not None for record in records):
+        return
+    known = {key for record in records for key in record.result if record.metric(key) is not None}
+    if not known or tag in METRICS:
+        return
+    raise ConfigError(f"no run has the metric {tag!r}{suggestion(tag, known | {'step_time_ms'})}")

@@ -1,0 +1,93 @@
+"""`bnexp diff`: what two runs do not share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from bnexp.display.listing import wide_console
+from bnexp.display.rows import Form, write
+from bnexp.errors import CheckpointError
+from bnexp.runs.query import select
+from bnexp.runs.reading import leaves
+from bnexp.runs.records import Record
+
+CODE = ("git_commit", "git_dirty", "command", "device", "host", "cpu", "platform", "threads")
+PARTS = ("configuration", "versions", "code and machine", "metrics")
+NOT_METRICS = ("config", "versions", "config_hash", "diverged", *CODE)
+MISSING = "-"
+
+
+def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
+    """Print a line for everything that differs between two runs: configuration, versions, code, metrics.
+
+    Raises:
+        CheckpointError: a reference that does not mean one run with a configuration.
+    """
+    one, other = (_the_run(word, runs_dir) for word in (first, second))
+    rows = differences(one, other)
+    if form.wanted():
+        write(rows, form)
+        return
+    console = wide_console()
+    same = one.result.get("config_hash") is not None and one.result.get("config_hash") == other.result.get(
+        "config_hash"
+    )
+    told = "the same computation" if same else f"{len(rows)} differences"
+    console.print(f"A {escape(str(one.run.path))}\nB {escape(str(other.run.path))}\n{told}", highlight=False)
+    for part in PARTS:
+        if found := [row for row in rows if row["part"] == part]:
+            console.print(_table(part, found), highlight=False)
+
+
+def differences(one: Record, other: Record) -> list[dict[str, Any]]:
+    """Return part, key and both values for each key in which two runs differ, and B - A of numbers."""
+    parts = dict(zip(PARTS, zip(_parts(one), _parts(other), strict=True), strict=True))
+    found = []
+    for part, (a, b) in parts.items():
+        for key in dict.fromkeys([*a, *b]):
+            if key not in a or key not in b or a[key] != b[key]:
+                found.append(_row(part, key, a.get(key, MISSING), b.get(key, MISSING)))
+    return found
+
+
+def _the_run(word: str, runs_dir: str) -> Record:
+    records = select([word], Path(runs_dir))
+    if len(records) != 1:
+        raise CheckpointError(f"diff compares two runs, {word} means {len(records)}: name one")
+    (record,) = records
+    if record.problem is not None:
+        raise CheckpointError(record.problem)
+    return record
+
+
+def _parts(record: Record) -> tuple[dict[str, Any], ...]:
+    result = record.result
+    metrics = {"status": record.status} | {key: result[key] for key in result if key not in NOT_METRICS}
+    code = {key: result.get(key) for key in CODE}
+    return dict(leaves(record.config)), dict(result.get("versions") or {}), code, metrics
+
+
+def _row(part: str, key: str, a: Any, b: Any) -> dict[str, Any]:
+    numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in (a, b))
+    return {"part": part, "key": key, "A": a, "B": b, "B - A": b - a if numbers else None}
+
+
+def _table(part: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=part, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    numbers = any(row["B - A"] is not None for row in rows)
+    for header in ("key", "A", "B", *(["B - A"] if numbers else [])):
+        table.add_column(header, overflow="fold", justify="right" if header == "B - A" else "left")
+    for row in rows:
+        cells = [row["key"], _shown(row["A"]), _shown(row["B"])]
+        if numbers:
+            cells.append("" if row["B - A"] is None else f"{row['B - A']:+.6g}")
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)

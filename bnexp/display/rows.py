@@ -1,0 +1,59 @@
+"""Rows of numbers for other programs: JSON, or CSV with one column a key."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from bnexp.errors import ConfigError
+from bnexp.runs.reading import leaves
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a person asked for instead of a table: JSON, or a CSV file (`-` is the terminal)."""
+
+    json: bool = False
+    csv: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.json and self.csv is not None:
+            raise ConfigError("give --json or --csv, not both")
+
+    def wanted(self) -> bool:
+        return self.json or self.csv is not None
+
+
+def write(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
+    """Write `rows` in the form asked for; in CSV nested values stand under dotted keys.
+
+    Raises:
+        ConfigError: the CSV file cannot be written.
+    """
+    if form.json:
+        print(json.dumps(rows, indent=1, default=str))
+    elif form.csv == "-":
+        _table(rows, sys.stdout)
+    elif form.csv is not None:
+        try:
+            with Path(form.csv).open("w", encoding="utf-8", newline="") as file:
+                _table(rows, file)
+        except OSError as error:
+            raise ConfigError(f"--csv {form.csv} cannot be written ({error.strerror})") from error
+
+
+def _table(rows: Sequence[Mapping[str, Any]], file: TextIO) -> None:
+    flat = [{key: _cell(value) for key, value in leaves(row)} for row in rows]
+    keys = list(dict.fromkeys(key for row in flat for key in row))
+    writer = csv.DictWriter(file, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list) else value

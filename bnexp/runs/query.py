@@ -1,0 +1,193 @@
+"""Which runs a person means: folders, names, sweeps and experiments, and filters such as `batch_size<16`.
+
+KEY=VALUE[,VALUE...]   one of the values; * and ? in a value match any letters
+KEY!=VALUE[,...]       none of them
+KEY<NUMBER             also <=, > and >=; age<2h (s, m, h, d, w) and started>=2026-11-27 too
+
+KEY is a group (`norm`), a dotted key of the configuration (`optimizer.lr`), a metric (`accuracy/test`), or
+`status`, `name`, `experiment`, `age`, `started`, `sweep`.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from bnexp.errors import CheckpointError, ConfigError
+from bnexp.nearest import suggestion
+from bnexp.runs import sweeps
+from bnexp.runs.directory import ANSWERED, find, open_run
+from bnexp.runs.reading import leaves
+from bnexp.runs.records import ABSENT, GROUPS, Record, all_records, read_record
+
+WORD = re.compile(r"([\w.@/-]+?)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+ORDERS: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One condition on runs; see the module."""
+
+    word: str
+    key: str
+    sign: str
+    values: tuple[Any, ...]
+
+    def holds(self, record: Record) -> bool:
+        value = record.value(self.key)
+        if self.sign in ORDERS:
+            return _is_number(value) and ORDERS[self.sign](value, self.values[0])
+        return (self.sign == "=") == any(_same(value, wanted) for wanted in self.values)
+
+
+def is_filter(word: str) -> bool:
+    return WORD.fullmatch(word) is not None and not Path(word).exists()
+
+
+def parse(word: str) -> Filter:
+    """Read one condition.
+
+    Raises:
+        ConfigError: an order of something that is no number.
+    """
+    found = WORD.fullmatch(word)
+    assert found is not None
+    key, sign, text = found.groups()
+    if sign not in ORDERS:
+        return Filter(word, key, sign, tuple(_value(part) for part in text.split(",")))
+    bound = {"age": _age, "started": _moment}.get(key, _number)(text)
+    if bound is None:
+        needs = {"age": "a time such as 30m, 6h or 2d", "started": "a date such as 2026-11-27"}
+        raise ConfigError(f"{word}: {key} is compared with {needs.get(key, 'a number')}, got {text!r}")
+    return Filter(word, key, sign, (bound,))
+
+
+def select(words: Sequence[str], root: Path) -> list[Record]:
+    """Return the runs that are meant, those that are named in the order given, else newest first.
+
+    Args:
+        words: references (a run's folder or name, `last`, a sweep, an experiment), which add up, and filters,
+            which all must hold. No reference means all runs.
+    Raises:
+        CheckpointError: a reference that means nothing.
+        ConfigError: a filter that cannot be read, or on a key that no run has.
+    """
+    references = [word for word in words if not is_filter(word)]
+    filters = [parse(word) for word in words if is_filter(word)]
+    records = _unique([record for word in references for record in _referred(word, root)])
+    if not references:
+        records = all_records(root)
+    for condition in filters:
+        if condition.key == "sweep":
+            runs = {run.path.resolve() for value in condition.values for run in _sweep(str(value), root)}
+            records = [
+                record for record in records if (record.run.path.resolve() in runs) == (condition.sign == "=")
+            ]
+            continue
+        _check_key(condition, records)
+        records = [record for record in records if condition.holds(record)]
+    return records
+
+
+def answers(words: Sequence[str], root: Path) -> tuple[list[Record], list[str]]:
+    """Return those of the runs that are meant which answer a question, oldest first, and notes on the others.
+
+    Named runs keep the order in which they are named.
+
+    Raises:
+        CheckpointError, ConfigError: as `select`; or no run is left.
+    """
+    records = select(words, root)
+    if all(is_filter(word) for word in words):
+        records.reverse()
+    kept = [record for record in records if record.status in ANSWERED and record.problem is None]
+    left_out = Counter(record.status for record in records if record not in kept)
+    notes = [f"{number} {status} left out" for status, number in sorted(left_out.items())]
+    if not kept:
+        told = f" ({', '.join(notes)})" if notes else ""
+        raise CheckpointError(f"no finished run {' '.join(words) or f'under {root}'}{told}; see `bnexp runs`")
+    return kept, notes
+
+
+def _referred(word: str, root: Path) -> list[Record]:
+    if (record := sweeps.find(word, root)) is not None:
+        return [read_record(run) for run in sweeps.read(record).runs().values()]
+    if "/" not in word and (root / word).is_dir():
+        return [record for record in reversed(all_records(root)) if record.experiment == word]
+    return [read_record(open_run(find(word, root)))]
+
+
+def _sweep(name: str, root: Path) -> list[Any]:
+    record = sweeps.find(name, root)
+    if record is None:
+        known = [path.stem for path in sweeps.records(root)]
+        raise CheckpointError(f"no sweep {name!r} under {root}{suggestion(name, known)}")
+    return list(sweeps.read(record).runs().values())
+
+
+def _unique(records: Sequence[Record]) -> list[Record]:
+    return list({record.run.path.resolve(): record for record in records}.values())
+
+
+def _check_key(condition: Filter, records: Sequence[Record]) -> None:
+    if not records or any(record.value(condition.key) is not ABSENT for record in records):
+        return
+    known = {*OWN_KEYS, *GROUPS}
+    for record in records:
+        known |= {key for key, _ in leaves(record.config)} | set(record.result)
+    raise ConfigError(f"{condition.word}: no run has {condition.key!r}{suggestion(condition.key, known)}")
+
+
+def _value(text: str) -> Any:
+    """Return a number, true, false and null as such, any other text as it is."""
+    words = {"true": True, "false": False, "null": None}
+    if text in words:
+        return words[text]
+    number = _number(text)
+    return text if number is None else number
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    if isinstance(value, bool) or isinstance(wanted, bool) or value is None or wanted is None:
+        return value is wanted or (value is not None and str(value) == str(wanted))
+    if _is_number(value) and _is_number(wanted):
+        return bool(value == wanted)
+    return value is not ABSENT and fnmatchcase(str(value), str(wanted))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _age(text: str) -> float | None:
+    found = re.fullmatch(r"([\d.]+)([smhdw])", text)
+    number = _number(found[1]) if found else None
+    return None if number is None or found is None else number * UNITS[found[2]]
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
