@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bnexp.display import comparison
+from bnexp.display.columns import wide_console
 from bnexp.display.comparison import Comparison
-from bnexp.display.listing import wide_console
 from bnexp.display.rows import Form, write
 from bnexp.errors import ConfigError
 from bnexp.nearest import suggestion

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from bnexp.display.listing import wide_console
+from bnexp.display.columns import wide_console
 from bnexp.display.rows import Form, write
 from bnexp.errors import CheckpointError
 from bnexp.runs.query import select

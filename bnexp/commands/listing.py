@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.display import listing
+from bnexp.display.columns import wide_console
 from bnexp.display.rows import Form, write
 from bnexp.runs.query import select
 from bnexp.runs.records import Record
@@ -25,7 +26,7 @@ def runs(words: Sequence[str], *, runs_dir: str, form: Form, top: int | None = N
     if form.wanted():
         write([row(record) for record in records], form)
     elif records:
-        listing.show(listing.wide_console(), records)
+        listing.show(wide_console(), records)
     else:
         print("no runs" + (f" match {' '.join(words)}" if words else f" under {runs_dir}"))
 

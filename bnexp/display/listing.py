@@ -5,41 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from bnexp.display import columns
+from bnexp.display.columns import Row, visible
 from bnexp.runs.naming import headlines
 from bnexp.runs.records import Record
 
 COLORS = {"failed": "red", "broken": "red", "diverged": "yellow", "interrupted": "yellow", "running": "cyan"}
-LONGEST = 4 * 10**4  # letters: whatever reads a pipe gets whole lines
-
-
-def wide_console() -> Console:
-    """Return a console that cuts no line where no terminal has a width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=LONGEST)
+HEADERS = ("run", "status", "choices", "accuracy", "age", "seconds")
 
 
 def show(console: Console, records: Sequence[Record]) -> None:
     """Print a line for each run: where it is, how it stands, in which choices it differs, its accuracy."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("run", overflow="fold")
-    table.add_column("status")
-    table.add_column("choices", overflow="fold")
-    for header in ("accuracy", "age", "seconds"):
-        table.add_column(header, justify="right")
-    for record, choices in zip(records, headlines([record.config for record in records]), strict=True):
-        color = COLORS.get(record.status)
-        table.add_row(
-            escape(f"{record.experiment}/{record.name}"),
-            f"[{color}]{record.status}[/]" if color else record.status,
-            escape(choices if record.problem is None else record.problem),
-            best(record),
-            age(record.age_s),
-            "" if (seconds := record.metric("seconds")) is None else f"{seconds:.1f}",
-        )
-    console.print(table, highlight=False)
+    names = headlines([record.config for record in records])
+    rows = [_row(record, choices) for record, choices in zip(records, names, strict=True)]
+    columns.show(console, HEADERS, rows, right=(3, 4, 5), narrow="names")
+
+
+def _row(record: Record, choices: str) -> Row:
+    name = visible(f"{record.experiment}/{record.name}")
+    status = (record.status, COLORS.get(record.status, ""))
+    if record.problem is not None:
+        return [name, status, visible(record.problem.replace(f"{record.run.path}/", ""))]
+    seconds = record.metric("seconds")
+    return [
+        name,
+        status,
+        visible(choices),
+        best(record),
+        age(record.age_s),
+        "" if seconds is None else f"{seconds:.1f}",
+    ]
 
 
 def best(record: Record) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import os
 import re
 import secrets
 import time
@@ -101,8 +102,9 @@ class RunDirectory:
             result = json.loads(self.result_file.read_bytes())
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{self.result_file} cannot be read ({error}): delete it") from error
+        except (OSError, ValueError, RecursionError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{self.result_file} cannot be read ({reason}): delete it") from error
         if not isinstance(result, dict) or result.get("status") not in ANSWERED + RESUMABLE:
             raise CheckpointError(f"{self.result_file} must hold an object with a run's status: delete it")
         return result
@@ -191,11 +193,16 @@ def status(run: RunDirectory) -> str:
     `broken` is a folder without config.yaml or with an unreadable result.json.
     """
     try:
-        open_run(run.path)
-        result = run.read_result() or {"status": "interrupted"}
-    except (CheckpointError, OSError):
+        return standing(run, run.read_result())
+    except CheckpointError:
         return "broken"
-    ended = str(result["status"])
+
+
+def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
+    """Return the status of a run whose result.json holds `result`, None where there is none."""
+    ended = str(result["status"]) if result else "interrupted"
+    if not os.path.isfile(run.config_file):
+        return "broken"
     return "running" if ended in RESUMABLE and lock.is_held(run.lock_file) else ended
 
 

@@ -33,6 +33,7 @@ HEADLINES = {
 }
 LAST = {"seed": "seed {}"}
 WORDS = {"none": "no norm", "head none": "no norm in the head", "momentum None": "cumulative momentum"}
+COPIES = ("norm.momentum", "norm.eps")  # of the knobs at the top
 WITHOUT_EFFECT = ("telemetry", "choices", "threads", *FOLDERS)
 
 
@@ -94,16 +95,12 @@ def facts(config: Mapping[str, Any]) -> dict[str, Any]:
     found = {f"choices.{group}": option for group, option in choices.items() if option is not None}
     if "head_norm" not in kept:
         found.pop("choices.head_norm", None)
-    found |= {
-        key: value for key, value in leaves(kept) if not any(part.startswith("_") for part in key.split("."))
-    }
-    copies = [
-        key
-        for key in found
-        for source in ("momentum", "eps")
-        if key.endswith(f"norm.{source}") and source in config and found[key] == config[source]
-    ]
-    return {key: value for key, value in found.items() if key not in copies}
+    for key, value in leaves(kept):
+        hidden = key.startswith("_") or "._" in key
+        copied = key.endswith(COPIES) and value == config.get(key.rpartition(".")[2], ...)
+        if not hidden and not copied:
+            found[key] = value
+    return found
 
 
 def _ordered(found: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -116,6 +113,8 @@ def _ordered(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _varies(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the value differs between runs that took the same option of its group."""
+    if len({repr(fact.get(key)) for fact in found}) < 2:
+        return False
     seen: dict[Any, set[str]] = {}
     for fact in found:
         option = fact.get(f"choices.{key.split('.')[0]}") if not key.startswith("choices.") else None

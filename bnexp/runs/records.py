@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import STAMP, STAMP_FORMAT, SWEEPS, TRACES, RunDirectory, status
-from bnexp.runs.reading import read_config
+from bnexp.runs.directory import STAMP, SWEEPS, TRACES, RunDirectory, standing
+from bnexp.runs.reading import is_config, read_config
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")
 ABSENT = object()  # a value that a run does not have, unlike null
@@ -74,16 +75,16 @@ class Record:
 
 def read_record(run: RunDirectory) -> Record:
     """Read one run; never raises."""
-    found, problem = status(run), None
     config: Mapping[str, Any] = {}
     result: Mapping[str, Any] = {}
     try:
         result = run.read_result() or {}
-        # The copy in result.json reads fifty times as fast as YAML.
-        config = result.get("config") or read_config(run)
+        stands, problem = standing(run, result), None
+        copy = result.get("config")  # reads fifty times as fast as YAML
+        config = copy if is_config(copy) and stands != "broken" else read_config(run)
     except CheckpointError as error:
-        found, problem = "broken", str(error)
-    return Record(run, found, _started(run.path), config, result, problem)
+        stands, problem = "broken", str(error)
+    return Record(run, stands, _started(run.path), config, result, problem)
 
 
 def all_records(root: Path) -> list[Record]:
@@ -93,26 +94,47 @@ def all_records(root: Path) -> list[Record]:
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    for experiment in sorted(path for path in root.glob("*") if path.is_dir()):
-        for entry in os.scandir(experiment):
-            if entry.name != SWEEPS and entry.is_dir() and _holds_run(os.listdir(entry.path)):
-                yield Path(entry.path)
+    for experiment in _subfolders(root):
+        for folder in _subfolders(experiment):
+            if not folder.endswith(f"/{SWEEPS}") and _holds_run(folder):
+                yield Path(folder)
 
 
-def _holds_run(names: Sequence[str]) -> bool:
-    """Whether these are the files of a run, or of one that has not begun to write."""
-    return not names or any(fnmatchcase(name, trace) for name in names for trace in TRACES)
+def _subfolders(path: str | Path) -> list[str]:
+    """Return the folders in a folder, none where it cannot be listed."""
+    try:
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.name[0] != "." and os.path.isdir(entry.path)]
+    except OSError:
+        return []
+
+
+def _holds_run(folder: str) -> bool:
+    """Whether it holds files of a run, is still or again empty, or keeps what it holds to itself."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return not names or any(fnmatchcase(name, trace) for trace in TRACES for name in names)
 
 
 def _started(path: Path) -> float:
     """By the time in the name, which outlives copies; by the files' time for a name of the user's own."""
-    stamp = STAMP.search(path.name)
-    if stamp:
-        return time.mktime(time.strptime(stamp[1], STAMP_FORMAT))
-    times = [
-        file.stat().st_mtime for file in (path, path / "config.yaml", path / "result.json") if file.exists()
-    ]
-    return max(times, default=0.0)
+    if stamp := STAMP.search(path.name):
+        date, clock = stamp[1].split("-")
+        parts = (date[:4], date[4:6], date[6:], clock[:2], clock[2:4], clock[4:])
+        try:
+            return datetime(*map(int, parts)).timestamp()
+        except (ValueError, OverflowError):
+            pass
+    for file in (path / "config.yaml", path / "result.json", path):
+        try:
+            return file.stat().st_mtime
+        except OSError:
+            continue
+    return 0.0
 
 
 def _at(node: Mapping[str, Any], key: str) -> Any:
