@@ -267,11 +267,14 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
     layers: Layers = None,
     runs_dir: RunsDir = "runs",
+    as_json: AsJson = False,
+    csv: Csv = None,
 ) -> None:
     """Draw one run's curves, histograms and running statistics on the terminal."""
     from bnexp.commands.show import show as command
+    from bnexp.display.rows import Form
 
-    command(run, runs_dir=runs_dir, patterns=layers or [])
+    command(run, runs_dir=runs_dir, form=Form(as_json, csv), patterns=layers or [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -322,7 +325,7 @@ def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb")),
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,8 @@ from bnexp.display.comparison import Comparison
 from bnexp.display.rows import Form, write
 from bnexp.errors import ConfigError
 from bnexp.nearest import suggestion
-from bnexp.runs.groups import Baseline, Group, grouped
-from bnexp.runs.query import answers, is_filter, parse
+from bnexp.runs.groups import Baseline, Group, grouped, newest
+from bnexp.runs.query import answers, check_key, is_filter, parse
 from bnexp.runs.records import Record
 
 METRICS = ("accuracy/test", "loss/test", "seconds")
@@ -56,13 +57,20 @@ def compared(records: Sequence[Record], options: Options, notes: Sequence[str] =
         raise ConfigError("give --min or --max, not both")
     for tag in (*options.metrics, *([order] if order else [])):
         _check_metric(tag, records)
-    groups = grouped(records, options.group_by.split(",") if options.group_by else ())
+    kept = newest(records)
+    if repeated := len(records) - len(kept):
+        notes = [*notes, f"{repeated} left out that a newer run of the same configuration repeats"]
+    keys = [key.strip() for key in options.group_by.split(",")] if options.group_by else ()
+    groups = grouped(kept, keys)
     groups = _ordered(groups, order, descending=options.maximum is not None)[: options.top]
     baseline = None
     if options.baseline:
         if wrong := [word for word in options.baseline if not is_filter(word)]:
             raise ConfigError(f"--baseline takes KEY=VALUE, such as norm=builtin; got {wrong[0]!r}")
-        baseline = Baseline([parse(word) for word in options.baseline], records)
+        conditions = [parse(word) for word in options.baseline]
+        for condition in conditions:
+            check_key(condition, kept)
+        baseline = Baseline(conditions, kept)
     return Comparison(groups, options.metrics, baseline, notes)
 
 
@@ -70,10 +78,9 @@ def _ordered(groups: Sequence[Group], tag: str | None, *, descending: bool) -> l
     """Groups that have no such metric come last."""
     if tag is None:
         return list(groups)
-    known = [(found.mean, group) for group in groups if (found := group.estimate(tag)) is not None]
-    known.sort(key=lambda pair: -pair[0] if descending else pair[0])
-    ordered = [group for _, group in known]
-    return ordered + [group for group in groups if group not in ordered]
+    means = {group.name: found.mean for group in groups if (found := group.estimate(tag)) is not None}
+    sign, last = -1 if descending else 1, math.inf
+    return sorted(groups, key=lambda group: sign * means[group.name] if group.name in means else last)
 
 
 def _check_metric(tag: str, records: Sequence[Record]) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from bnexp.display.columns import wide_console
 from bnexp.display.rows import Form, write
 from bnexp.errors import CheckpointError
+from bnexp.runs.identity import config_hash
 from bnexp.runs.query import select
 from bnexp.runs.reading import leaves
 from bnexp.runs.records import Record
@@ -33,10 +34,8 @@ def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
         write(rows, form)
         return
     console = wide_console()
-    same = one.result.get("config_hash") is not None and one.result.get("config_hash") == other.result.get(
-        "config_hash"
-    )
-    told = "the same computation" if same else f"{len(rows)} differences"
+    same = config_hash(one.config) == config_hash(other.config)
+    told = "the same computation" if same else f"{len(rows)} difference{'s'[: len(rows) != 1]}"
     console.print(f"A {escape(str(one.run.path))}\nB {escape(str(other.run.path))}\n{told}", highlight=False)
     for part in PARTS:
         if found := [row for row in rows if row["part"] == part]:
@@ -44,7 +43,7 @@ def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
 
 
 def differences(one: Record, other: Record) -> list[dict[str, Any]]:
-    """Return part, key and both values for each key in which two runs differ, and B - A of numbers."""
+    """Return `part`, `key`, `A` and `B` for each key in which two runs differ, and `B - A` of numbers."""
     parts = dict(zip(PARTS, zip(_parts(one), _parts(other), strict=True), strict=True))
     found = []
     for part, (a, b) in parts.items():
@@ -65,10 +64,10 @@ def _the_run(word: str, runs_dir: str) -> Record:
 
 
 def _parts(record: Record) -> tuple[dict[str, Any], ...]:
-    result = record.result
+    result, versions = record.result, record.result.get("versions")
     metrics = {"status": record.status} | {key: result[key] for key in result if key not in NOT_METRICS}
     code = {key: result.get(key) for key in CODE}
-    return dict(leaves(record.config)), dict(result.get("versions") or {}), code, metrics
+    return dict(leaves(record.config)), versions if isinstance(versions, dict) else {}, code, metrics
 
 
 def _row(part: str, key: str, a: Any, b: Any) -> dict[str, Any]:

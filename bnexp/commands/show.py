@@ -7,17 +7,23 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bnexp.commands.listing import row
 from bnexp.display import panels
+from bnexp.display.rows import Form, write_one
 from bnexp.runs.directory import find, open_run, status
 from bnexp.runs.events import read_histograms
 from bnexp.runs.layers import Chosen, choose, layers
 from bnexp.runs.reading import read_config, read_metrics
+from bnexp.runs.records import read_record
 
 MOST_LAYERS = 8
 
 
-def show(reference: str, *, runs_dir: str, patterns: Sequence[str] = ()) -> None:
+def show(reference: str, *, runs_dir: str, form: Form, patterns: Sequence[str] = ()) -> None:
     """Print how a run stands, its curves, last histograms and running-statistic gaps.
+
+    For other programs: what `bnexp runs` gives of it, and under `last` what each scalar was when it was last
+    logged, null where that was not finite.
 
     Args:
         reference: as `bnexp.runs.directory.find` reads it.
@@ -27,6 +33,10 @@ def show(reference: str, *, runs_dir: str, patterns: Sequence[str] = ()) -> None
         ConfigError: a pattern that names no layer.
     """
     run = open_run(find(reference, Path(runs_dir)))
+    if form.wanted():
+        last = {tag: float(series.values[-1]) for tag, series in read_metrics(run).items()}
+        write_one({**row(read_record(run)), "last": last}, form)
+        return
     metrics, activations = read_metrics(run), read_histograms(run, "activation/")
     tagged = [*layers(activations, "activation/"), *layers(metrics, "running_gap/")]
     places = list(dict.fromkeys(tagged))

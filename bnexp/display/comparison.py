@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from bnexp.runs.groups import Baseline, Group, best
+from bnexp.display import columns
+from bnexp.display.columns import Cell, visible
+from bnexp.runs.groups import Baseline, Group, winners
 from bnexp.runs.statistics import Difference, Estimate
 
 SMALLEST_P = 0.001
@@ -33,9 +34,13 @@ class Comparison:
     baseline: Baseline | None = None
     notes: Sequence[str] = field(default_factory=list)
 
+    def choices(self) -> list[str]:
+        """Return the keys of the choices in which the groups differ."""
+        return list(dict.fromkeys(key for group in self.groups for key in group.choices))
+
     def headers(self) -> list[str]:
         """Return the titles of the columns."""
-        found = [*(self.groups[0].choices or ["runs of"]), "n"]
+        found = [*(self.choices() or ["runs of"]), "n"]
         found += [f"{NAMES.get(tag, tag)} ± 95 %" for tag in self.metrics]
         return found + (
             [f"{NAMES.get(self.metrics[0], self.metrics[0])} - baseline"] if self.baseline else []
@@ -43,15 +48,14 @@ class Comparison:
 
     def rows(self) -> list[list[str]]:
         """Return the text of each cell; a star marks the best of a column."""
-        winners = {tag: best(self.groups, tag) for tag in self.metrics}
-        return [self._row(group, winners) for group in self.groups]
+        stars = zip(*(winners(self.groups, tag) for tag in self.metrics), strict=True)
+        return [self._row(group, starred) for group, starred in zip(self.groups, stars, strict=True)]
 
-    def _row(self, group: Group, winners: dict[str, Group | None]) -> list[str]:
-        choices = [_plain(value) for value in group.choices.values()] or [group.name]
+    def _row(self, group: Group, starred: Sequence[bool]) -> list[str]:
+        choices = [_plain(group.choices.get(key, "-")) for key in self.choices()] or [group.name]
         found = [*choices, count(group)]
-        for tag in self.metrics:
-            text = estimated(group.estimate(tag), tag)
-            found.append(f"{text} *" if winners[tag] is group else text)
+        for tag, star in zip(self.metrics, starred, strict=True):
+            found.append(estimated(group.estimate(tag), tag) + (" *" if star else ""))
         if self.baseline is not None:
             found.append(differs(self.baseline.difference(group, self.metrics[0]), self.metrics[0]))
         return found
@@ -59,15 +63,18 @@ class Comparison:
 
 def show(console: Console, comparison: Comparison) -> None:
     """Print the table, and what a reader of it must know."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    words = len(comparison.groups[0].choices) or 1
-    for number, header in enumerate(comparison.headers()):
-        table.add_column(header, justify="left" if number < words else "right")
-    for row in comparison.rows():
-        table.add_row(*(f"[bold]{escape(cell)}[/]" if cell.endswith(" *") else escape(cell) for cell in row))
-    console.print(table, highlight=False)
+    headers, rows = comparison.headers(), comparison.rows()
+    starred = {place for row in rows for place, cell in enumerate(row) if cell.endswith(" *")}
+    cells = [[_styled(cell, place in starred) for place, cell in enumerate(row)] for row in rows]
+    numbers = range(len(comparison.choices()) or 1, len(headers))
+    columns.show(console, headers, cells, right=numbers, narrow="records")
     for note in [*legend(comparison), *comparison.notes]:
         console.print(escape(note), highlight=False, style="dim", soft_wrap=True)
+
+
+def _styled(cell: str, beside_stars: bool) -> Cell:
+    """Numbers stand under each other with and without a star."""
+    return (visible(cell), "bold") if cell.endswith(" *") else visible(cell) + "  " * beside_stars
 
 
 def markdown(comparison: Comparison) -> str:
@@ -88,16 +95,20 @@ def legend(comparison: Comparison) -> list[str]:
 
 
 def data(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the numbers of the table for other programs."""
+    """Return the numbers of the table for other programs, a row for each group.
+
+    `choices` by key; `name`; `n` and `diverged` runs; for each metric's tag `n`, `mean`, `std`, `half_width`
+    (of the 95 % interval) and `best`, null where no run has it; with a baseline `difference`: `n` pairs,
+    `mean`, `std`, `half_width` and `p`, null where there is no pair; the folders of `runs`.
+    """
     found = []
-    for group in comparison.groups:
+    stars = {tag: winners(comparison.groups, tag) for tag in comparison.metrics}
+    for number, group in enumerate(comparison.groups):
         row: dict[str, Any] = {"choices": dict(group.choices), "name": group.name, "n": len(group.records)}
         row["diverged"] = group.count("diverged")
         for tag in comparison.metrics:
             estimate = group.estimate(tag)
-            row[tag] = (
-                None if estimate is None else vars(estimate) | {"best": best(comparison.groups, tag) is group}
-            )
+            row[tag] = None if estimate is None else vars(estimate) | {"best": stars[tag][number]}
         if comparison.baseline is not None:
             difference = comparison.baseline.difference(group, comparison.metrics[0])
             row["difference"] = (

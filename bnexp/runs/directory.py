@@ -99,7 +99,7 @@ class RunDirectory:
             CheckpointError: the file is not an object with a known status.
         """
         try:
-            result = json.loads(self.result_file.read_bytes())
+            result = json.loads(self.result_file.read_bytes(), parse_constant=lambda _: None)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
@@ -172,7 +172,7 @@ def find(reference: str, root: Path) -> Path:
     Raises:
         CheckpointError: it means no run, or several.
     """
-    runs = sorted((file.parent for file in root.glob("*/*/config.yaml")), key=_created)
+    runs = sorted((file.parent for file in root.glob("*/*/config.yaml") if file.is_file()), key=_created)
     if reference == "last" and runs:
         return runs[-1]
     for path in (Path(reference), root / reference):
@@ -229,12 +229,13 @@ def _unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return `value` with null for numbers that are not finite, at any depth: JSON has none."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnexp.errors import ConfigError
-from bnexp.runs.identity import config_hash
+from bnexp.nearest import suggestion
+from bnexp.runs.identity import config_hash, norm_options
 from bnexp.runs.naming import differing, facts, legend_names, title
-from bnexp.runs.query import Filter
-from bnexp.runs.records import ABSENT, GROUPS, Record
+from bnexp.runs.query import Filter, known_keys
+from bnexp.runs.records import ABSENT, GROUPS, Record, at, chosen
 from bnexp.runs.statistics import Difference, Estimate, estimate, paired
 
 FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
@@ -23,7 +24,8 @@ LOWER_IS_BETTER = ("loss/", "seconds", "step_time_ms", "peak_memory_bytes", "par
 class Group:
     """Runs that are averaged.
 
-    choices: what tells this group from the others, by key as a command line has it; name: the same in words.
+    choices: what tells this group from the others, by key as a command line has it, without what it has not;
+    name: the same in words.
     """
 
     name: str
@@ -32,11 +34,27 @@ class Group:
 
     def estimate(self, tag: str) -> Estimate | None:
         """Return a metric's mean over the runs that have it; None where none has."""
-        values = [value for record in self.records if (value := record.metric(tag)) is not None]
+        values = [value for record in self.records if (value := measured(record, tag)) is not None]
         return estimate(values) if values else None
 
     def count(self, status: str) -> int:
         return sum(record.status == status for record in self.records)
+
+
+def measured(record: Record, tag: str) -> float | None:
+    """Return a measurement to be averaged; how soon a run diverged is none of its speed."""
+    return None if tag == "seconds" and record.status == "diverged" else record.metric(tag)
+
+
+def newest(records: Sequence[Record]) -> list[Record]:
+    """Return the newest run of each configuration: a seed that is run again is no further draw."""
+    found: dict[str, Record] = {}
+    for record in records:
+        known = found.setdefault(config_hash(record.config), record)
+        if known.started < record.started:
+            found[config_hash(record.config)] = record
+    kept = {id(record) for record in found.values()}
+    return [record for record in records if id(record) in kept]
 
 
 def grouped(records: Sequence[Record], keys: Sequence[str] = ()) -> list[Group]:
@@ -51,29 +69,32 @@ def grouped(records: Sequence[Record], keys: Sequence[str] = ()) -> list[Group]:
         return _by_keys(records, keys)
     members = _collected(records, lambda record: config_hash({**record.config, "seed": None}))
     configs = [{**found[0].config, "seed": None} for found in members]
-    found = [facts(config) for config in configs]
-    differ = differing(found)
+    differ = differing([facts(config) for config in configs])
     names = legend_names(configs)
     return [
-        Group(name, {title(key): fact.get(key) for key in differ}, runs)
-        for name, fact, runs in zip(names, found, members, strict=True)
+        Group(name, _known({title(key): _choice(config, key) for key in differ}), runs)
+        for name, config, runs in zip(names, configs, members, strict=True)
     ]
+
+
+def _choice(config: Mapping[str, Any], key: str) -> Any:
+    return chosen(config, title(key)) if key.startswith("choices.") else at(config, key)
+
+
+def _known(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in choices.items() if value is not ABSENT}
 
 
 def _by_keys(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
     for key in keys:
         if all(record.value(key) is ABSENT for record in records):
-            raise ConfigError(f"--group-by {key}: no run has this key")
+            raise ConfigError(f"--group-by {key}: no run has this key{suggestion(key, known_keys(records))}")
     members = _collected(records, lambda record: repr([record.value(key) for key in keys]))
-    choices = [{key: _shown(runs[0].value(key)) for key in keys} for runs in members]
+    choices = [_known({key: runs[0].value(key) for key in keys}) for runs in members]
     return [
         Group(", ".join(f"{key} {value}" for key, value in chosen.items()), chosen, runs)
         for chosen, runs in zip(choices, members, strict=True)
     ]
-
-
-def _shown(value: Any) -> Any:
-    return None if value is ABSENT else value
 
 
 def _collected(records: Sequence[Record], key: Callable[[Record], str]) -> list[list[Record]]:
@@ -111,8 +132,8 @@ class Baseline:
             for record in group.records
             if not self.holds(record)
             and (partner := self._partners.get(self._question(record))) is not None
-            and (value := record.metric(tag)) is not None
-            and (other := partner.metric(tag)) is not None
+            and (value := measured(record, tag)) is not None
+            and (other := measured(partner, tag)) is not None
         ]
         return paired(*zip(*pairs, strict=True)) if pairs else None
 
@@ -129,9 +150,9 @@ def neutral(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """
     keys = [*keys, *(follower for key in keys for follower in FOLLOWERS.get(key, ()))]
     kept = {**config}
-    if "norm" in keys and config.get("head_norm") == config.get("norm"):
+    if any(key.split(".")[0] == "norm" for key in keys) and config.get("head_norm") == config.get("norm"):
         kept["head_norm"] = None
-    if "batch_size" in keys and config.get("norm_batch") == config.get("batch_size"):
+    if "batch_size" in keys and "norm_batch" not in norm_options(config):
         kept["norm_batch"] = None
     for source in {"momentum", "eps"}.intersection(keys):
         for name in ("norm", "head_norm"):
@@ -156,13 +177,12 @@ def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
     return kept
 
 
-def best(groups: Sequence[Group], tag: str) -> Group | None:
-    """Return the group with the best mean; None where there is nothing to choose."""
-    known = [(found.mean, group) for group in groups if (found := group.estimate(tag)) is not None]
-    if len(known) < 2:
-        return None
-    pick = min if lower_is_better(tag) else max
-    return pick(known, key=lambda pair: pair[0])[1]
+def winners(groups: Sequence[Group], tag: str) -> list[bool]:
+    """Return whether each group has the best mean, which several may share; none has if all have the same."""
+    found = [group.estimate(tag) for group in groups]
+    means = {one.mean for one in found if one is not None}
+    best = None if len(means) < 2 else min(means) if lower_is_better(tag) else max(means)
+    return [one is not None and one.mean == best for one in found]
 
 
 def lower_is_better(tag: str) -> bool:

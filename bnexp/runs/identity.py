@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -42,11 +43,11 @@ def norm_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of NORM_OPTIONS that change what norms compute, with their values."""
     norm_batch, guard, freeze = (config.get(name) for name in NORM_OPTIONS)
     found: dict[str, Any] = {}
-    if norm_batch is not None and norm_batch < config["batch_size"]:
+    if norm_batch is not None and norm_batch < config.get("batch_size", math.inf):
         found["norm_batch"] = norm_batch
     if guard not in (None, "none"):
         found["guard"] = guard
-    if freeze is not None and freeze["after"] is not None:
+    if freeze is not None and freeze.get("after") is not None:
         found["freeze_norm"] = freeze
     return found
 

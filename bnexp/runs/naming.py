@@ -56,7 +56,7 @@ def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def headlines(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a short name for each of many runs, of the choices that people study; names may repeat."""
     found = [facts(config) for config in configs]
-    keys = [key for key in differing(found) if key in HEADLINES]
+    keys = [key for key in differing([fact for fact in found if fact]) if key in HEADLINES]
     return [
         _name(fact, [key for key in keys if key in fact] or ["choices.norm"]) if fact else ""
         for fact in found
@@ -88,7 +88,7 @@ def facts(config: Mapping[str, Any]) -> dict[str, Any]:
     choices = config.get("choices") or {}
     kept = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *NORM_OPTIONS)}
     kept |= norm_options(config)
-    if kept.get("head_norm") == kept.get("norm"):
+    if kept.get("head_norm") in (None, kept.get("norm")):
         kept.pop("head_norm", None)
     else:
         choices = {**choices, "head_norm": choices.get("head_norm") or "null"}

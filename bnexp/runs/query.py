@@ -1,8 +1,9 @@
 """Which runs a person means: folders, names, sweeps and experiments, and filters such as `batch_size<16`.
 
-KEY=VALUE[,VALUE...]   one of the values; * and ? in a value match any letters
-KEY!=VALUE[,...]       none of them
+KEY=VALUE[,VALUE...]   one of the values; * and ? in a value match any letters; "VALUE" may hold commas
+KEY!=VALUE[,...]       none of them, which holds where there is no such key, too
 KEY<NUMBER             also <=, > and >=; age<2h (s, m, h, d, w) and started>=2026-11-27 too
+started=2026-11-27     on that day, or in that month with 2026-11
 
 KEY is a group (`norm`), a dotted key of the configuration (`optimizer.lr`), a metric (`accuracy/test`), or
 `status`, `name`, `experiment`, `age`, `started`, `sweep`.
@@ -10,10 +11,12 @@ KEY is a group (`norm`), a dotted key of the configuration (`optimizer.lr`), a m
 
 from __future__ import annotations
 
+import math
 import operator
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -23,17 +26,18 @@ from typing import Any
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.nearest import suggestion
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, find, open_run
+from bnexp.runs.directory import ANSWERED, SWEEPS, RunDirectory, find, open_run
 from bnexp.runs.reading import leaves
-from bnexp.runs.records import ABSENT, GROUPS, Record, all_records, read_record
+from bnexp.runs.records import ABSENT, GROUPS, Record, all_records, holds_run, read_record
 
-WORD = re.compile(r"([\w.@/-]+?)(<=|>=|!=|=|<|>)(.*)", re.DOTALL)
+WORD = re.compile(r"([\w.@/-]+?) *(<=|>=|!=|==?|<|>) *(.*)", re.DOTALL)
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
 }
+WORDS = {None: "null", True: "true", False: "false"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")
 
@@ -45,35 +49,43 @@ class Filter:
     word: str
     key: str
     sign: str
-    values: tuple[Any, ...]
+    values: tuple[str, ...]
+    bound: float = math.nan
 
     def holds(self, record: Record) -> bool:
         value = record.value(self.key)
         if self.sign in ORDERS:
-            return _is_number(value) and ORDERS[self.sign](value, self.values[0])
+            return _is_number(value) and ORDERS[self.sign](value, self.bound)
+        if self.key == "started":
+            value = datetime.fromtimestamp(value).isoformat()
+            return (self.sign == "=") == value.startswith(self.values)
         return (self.sign == "=") == any(_same(value, wanted) for wanted in self.values)
 
 
 def is_filter(word: str) -> bool:
-    return WORD.fullmatch(word) is not None and not Path(word).exists()
+    return WORD.fullmatch(word) is not None and not os.path.exists(word)
 
 
 def parse(word: str) -> Filter:
     """Read one condition.
 
     Raises:
-        ConfigError: an order of something that is no number.
+        ConfigError: an order of something that has none, or an age that is to be met exactly.
     """
     found = WORD.fullmatch(word)
     assert found is not None
     key, sign, text = found.groups()
-    if sign not in ORDERS:
-        return Filter(word, key, sign, tuple(_value(part) for part in text.split(",")))
+    if sign not in ORDERS and key != "age":
+        return Filter(word, key, sign.replace("==", "="), tuple(_listed(text)))
     bound = {"age": _age, "started": _moment}.get(key, _number)(text)
-    if bound is None:
-        needs = {"age": "a time such as 30m, 6h or 2d", "started": "a date such as 2026-11-27"}
-        raise ConfigError(f"{word}: {key} is compared with {needs.get(key, 'a number')}, got {text!r}")
-    return Filter(word, key, sign, (bound,))
+    if bound is None or sign not in ORDERS or key == "sweep":
+        needs = {
+            "age": "< or > and a time such as 30m, 6h or 2d",
+            "started": "a date such as 2026-11-27",
+            "sweep": "= and names",
+        }
+        raise ConfigError(f"{word}: {key} is compared with {needs.get(key, 'a number')}, got {sign}{text}")
+    return Filter(word, key, sign, (text,), bound)
 
 
 def select(words: Sequence[str], root: Path) -> list[Record]:
@@ -92,13 +104,14 @@ def select(words: Sequence[str], root: Path) -> list[Record]:
     if not references:
         records = all_records(root)
     for condition in filters:
+        check_key(condition, records)
+    for condition in filters:
         if condition.key == "sweep":
-            runs = {run.path.resolve() for value in condition.values for run in _sweep(str(value), root)}
+            runs = {run.path.resolve() for value in condition.values for run in _sweep(value, root)}
             records = [
                 record for record in records if (record.run.path.resolve() in runs) == (condition.sign == "=")
             ]
             continue
-        _check_key(condition, records)
         records = [record for record in records if condition.holds(record)]
     return records
 
@@ -114,8 +127,8 @@ def answers(words: Sequence[str], root: Path) -> tuple[list[Record], list[str]]:
     records = select(words, root)
     if all(is_filter(word) for word in words):
         records.reverse()
-    kept = [record for record in records if record.status in ANSWERED and record.problem is None]
-    left_out = Counter(record.status for record in records if record not in kept)
+    kept = [record for record in records if record.status in ANSWERED]
+    left_out = Counter(record.status for record in records if record.status not in ANSWERED)
     notes = [f"{number} {status} left out" for status, number in sorted(left_out.items())]
     if not kept:
         told = f" ({', '.join(notes)})" if notes else ""
@@ -124,10 +137,18 @@ def answers(words: Sequence[str], root: Path) -> tuple[list[Record], list[str]]:
 
 
 def _referred(word: str, root: Path) -> list[Record]:
+    """Folders first, so that a shell's `runs/default/*` costs one look each and may hold what is broken."""
+    for folder in (Path(word), root / word) if word != "last" else ():
+        if not os.path.isdir(folder):
+            continue
+        if folder.resolve().parent == root.resolve() and not (folder / "config.yaml").is_file():
+            return [record for record in reversed(all_records(root)) if record.experiment == folder.name]
+        if folder.name == SWEEPS:
+            return []
+        if holds_run(folder):
+            return [read_record(RunDirectory(folder))]
     if (record := sweeps.find(word, root)) is not None:
         return [read_record(run) for run in sweeps.read(record).runs().values()]
-    if "/" not in word and (root / word).is_dir():
-        return [record for record in reversed(all_records(root)) if record.experiment == word]
     return [read_record(open_run(find(word, root)))]
 
 
@@ -143,30 +164,36 @@ def _unique(records: Sequence[Record]) -> list[Record]:
     return list({record.run.path.resolve(): record for record in records}.values())
 
 
-def _check_key(condition: Filter, records: Sequence[Record]) -> None:
-    if not records or any(record.value(condition.key) is not ABSENT for record in records):
+def check_key(condition: Filter, records: Sequence[Record]) -> None:
+    """Raise ConfigError if none of the runs, which may be none, has the key of a condition."""
+    key = condition.key
+    if not records or key == "sweep" or any(record.value(key) is not ABSENT for record in records):
         return
+    raise ConfigError(f"{condition.word}: no run has {key!r}{suggestion(key, known_keys(records))}")
+
+
+def known_keys(records: Iterable[Record]) -> set[str]:
+    """Return the keys on which runs can be filtered."""
     known = {*OWN_KEYS, *GROUPS}
     for record in records:
         known |= {key for key, _ in leaves(record.config)} | set(record.result)
-    raise ConfigError(f"{condition.word}: no run has {condition.key!r}{suggestion(condition.key, known)}")
+    return known
 
 
-def _value(text: str) -> Any:
-    """Return a number, true, false and null as such, any other text as it is."""
-    words = {"true": True, "false": False, "null": None}
-    if text in words:
-        return words[text]
-    number = _number(text)
-    return text if number is None else number
+def _listed(text: str) -> list[str]:
+    """Split at commas, but not within double quotes."""
+    return [quoted or plain for quoted, plain in re.findall(r'(?:^|,)(?:"([^"]*)"|([^,]*))', text)]
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(value, bool) or isinstance(wanted, bool) or value is None or wanted is None:
-        return value is wanted or (value is not None and str(value) == str(wanted))
-    if _is_number(value) and _is_number(wanted):
-        return bool(value == wanted)
-    return value is not ABSENT and fnmatchcase(str(value), str(wanted))
+def _same(value: Any, wanted: str) -> bool:
+    """Whether a value is what a word says: 0.001 is 1e-3, True is true; * and ? match letters of a text."""
+    if value is ABSENT:
+        return False
+    if value is None or isinstance(value, bool):
+        return wanted.lower() == WORDS[value]
+    if _is_number(value) and (number := _number(wanted)) is not None:
+        return bool(value == number)
+    return fnmatchcase(str(value), wanted.replace("[", "[[]"))
 
 
 def _is_number(value: Any) -> bool:
@@ -189,5 +216,5 @@ def _age(text: str) -> float | None:
 def _moment(text: str) -> float | None:
     try:
         return datetime.fromisoformat(text).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

@@ -83,7 +83,7 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         config = _from_yaml(run.config_file.read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{run.config_file} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{run.config_file} cannot be read ({reason})") from error
     if not is_config(config):
@@ -93,11 +93,11 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
 
 def is_config(found: Any) -> TypeGuard[dict[str, Any]]:
     """Whether this is a configuration as far as readers rely on it."""
-    return (
-        isinstance(found, dict)
-        and "norm" in found
-        and all(isinstance(found[key], kind) for key, kind in KINDS.items() if key in found)
-    )
+    if not isinstance(found, dict) or "norm" not in found:
+        return False
+    if not all(isinstance(found[key], kind) for key, kind in KINDS.items() if key in found):
+        return False
+    return all(option is None or isinstance(option, str) for option in (found.get("choices") or {}).values())
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -115,17 +115,24 @@ def _from_yaml(text: str) -> Any:
     try:
         if not before:
             return dict(_entry(entry) for entry in entries)
-    except (ValueError, yaml.YAMLError):
+    except (TypeError, ValueError, yaml.YAMLError):
         pass
-    return yaml.load(text, Loader=LOADER)
+    return _plain(text)
 
 
 @lru_cache(maxsize=4096)
 def _entry(text: str) -> tuple[str, Any]:
-    found = yaml.load(text, Loader=LOADER)
+    found = _plain(text)
     if not isinstance(found, dict) or len(found) != 1:
         raise ValueError("no entry of a mapping")
     return next(iter(found.items()))
+
+
+def _plain(text: str) -> Any:
+    """Read YAML that says no more than JSON can: neither dates nor a node within itself."""
+    found = yaml.load(text, Loader=LOADER)
+    json.dumps(found)
+    return found
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

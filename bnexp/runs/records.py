@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import STAMP, SWEEPS, TRACES, RunDirectory, standing
+from bnexp.runs.directory import STAMP, STAMP_FORMAT, SWEEPS, TRACES, RunDirectory, standing
 from bnexp.runs.reading import is_config, read_config
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")
@@ -57,20 +58,21 @@ class Record:
             return getattr(self, key)
         if key == "age":
             return self.age_s
-        choices = self.config.get("choices") or {}
         if key in GROUPS:
-            return choices.get(key, ABSENT)
-        found = _at(self.config, key)
-        found = _at(self.result, key) if found is ABSENT else found
+            return chosen(self.config, key)
+        found = at(self.config, key)
+        found = at(self.result, key) if found is ABSENT else found
         return self.result.get(key, ABSENT) if found is ABSENT else found
 
     def metric(self, tag: str) -> float | None:
-        """Return a measurement of result.json, None where it has none; `step_time_ms` is derived."""
+        """Return a finite measurement of result.json, None where it has none; `step_time_ms` is derived."""
         if tag == "step_time_ms":
-            seconds, steps = self.result.get("seconds"), self.result.get("step")
+            seconds, steps = self.metric("seconds"), self.metric("step")
             return 1000 * seconds / steps if seconds and steps else None
         value = self.result.get(tag)
-        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            return None
+        return float(value) if abs(value) <= sys.float_info.max else None
 
 
 def read_record(run: RunDirectory) -> Record:
@@ -96,7 +98,7 @@ def all_records(root: Path) -> list[Record]:
 def _folders(root: Path) -> Iterator[Path]:
     for experiment in _subfolders(root):
         for folder in _subfolders(experiment):
-            if not folder.endswith(f"/{SWEEPS}") and _holds_run(folder):
+            if not folder.endswith(f"/{SWEEPS}") and holds_run(folder):
                 yield Path(folder)
 
 
@@ -109,11 +111,11 @@ def _subfolders(path: str | Path) -> list[str]:
         return []
 
 
-def _holds_run(folder: str) -> bool:
+def holds_run(folder: str | Path) -> bool:
     """Whether it holds files of a run, is still or again empty, or keeps what it holds to itself."""
     try:
         names = os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
         return True
@@ -123,10 +125,8 @@ def _holds_run(folder: str) -> bool:
 def _started(path: Path) -> float:
     """By the time in the name, which outlives copies; by the files' time for a name of the user's own."""
     if stamp := STAMP.search(path.name):
-        date, clock = stamp[1].split("-")
-        parts = (date[:4], date[4:6], date[6:], clock[:2], clock[2:4], clock[4:])
         try:
-            return datetime(*map(int, parts)).timestamp()
+            return datetime.strptime(stamp[1], STAMP_FORMAT).timestamp()
         except (ValueError, OverflowError):
             pass
     for file in (path / "config.yaml", path / "result.json", path):
@@ -137,7 +137,15 @@ def _started(path: Path) -> float:
     return 0.0
 
 
-def _at(node: Mapping[str, Any], key: str) -> Any:
+def chosen(config: Mapping[str, Any], group: str) -> Any:
+    """Return the option that a group took, ABSENT if unknown; a head norm that none chose copies the norm."""
+    choices = config.get("choices") or {}
+    option = choices.get(group, ABSENT)
+    return choices.get("norm", ABSENT) if group == "head_norm" and option is None else option
+
+
+def at(node: Mapping[str, Any], key: str) -> Any:
+    """Return what stands under a dotted key, ABSENT where nothing does."""
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return ABSENT

@@ -52,6 +52,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     # Here and not above: scipy takes longer than most answers that do not need it.
     from scipy.special import stdtrit  # type: ignore[import-untyped]
 
+    if (array == array[0]).all():  # rounding would leave a spread
+        return Estimate(n, float(array[0]), 0.0, 0.0)
     std = float(array.std(ddof=1))
     return Estimate(n, mean, std, float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n))
 
