@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.run_writer import RunWriter
 from bnexp.telemetry.tensorboard import TensorBoardWriter
 
+METRICS = ("accuracy_test", "loss_test", "accuracy_val")
 LAYERS = ("conv1", "dense1")
 TARGETS = {"custom": "bnexp.norms.custom.CustomNorm", "none": "bnexp.norms.none.identity"}
 LIMITS = list(0.1 * np.sinh(np.arange(-30.5, 32) / 4))
@@ -96,6 +98,17 @@ def write_run(
             writer.write(step, row, epoch=step / 100, examples=64 * step)
     if result is not None:
         run.write_result({"step": max(rows), "epoch": 1.0, "examples": 6400, "seconds": 2.0, **result})
+    return run
+
+
+def leave_run(folder: Path, config: Any, **result: Any) -> RunDirectory:
+    """Leave a run that has logged nothing; `result`, where given, is what result.json holds."""
+    folder.mkdir(parents=True)
+    run = RunDirectory(folder)
+    run.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+    if result:
+        tags = {key.replace("_", "/", 1) if key in METRICS else key: value for key, value in result.items()}
+        run.result_file.write_text(json.dumps({"status": "finished", "config": config, **tags}))
     return run
 
 

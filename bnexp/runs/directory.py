@@ -189,6 +189,8 @@ def find(reference: str, root: Path) -> Path:
 def status(run: RunDirectory) -> str:
     """Return how the run ended, or `running`; `interrupted` where its process died; never raises.
 
+    A run that has its lock and not yet its config.yaml is running, too.
+
     A resumed run has the result of its first part until it ends: a held lock says that it runs.
     `broken` is a folder without config.yaml or with an unreadable result.json.
     """
@@ -201,9 +203,9 @@ def status(run: RunDirectory) -> str:
 def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
     """Return the status of a run whose result.json holds `result`, None where there is none."""
     ended = str(result["status"]) if result else "interrupted"
-    if not os.path.isfile(run.config_file):
-        return "broken"
-    return "running" if ended in RESUMABLE and lock.is_held(run.lock_file) else ended
+    if ended in RESUMABLE and lock.is_held(run.lock_file):
+        return "running"
+    return ended if os.path.isfile(run.config_file) else "broken"
 
 
 def _created(path: Path) -> tuple[str, int]:

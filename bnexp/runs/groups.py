@@ -16,6 +16,7 @@ from bnexp.runs.records import ABSENT, GROUPS, Record, at, chosen
 from bnexp.runs.statistics import Difference, Estimate, estimate, paired
 
 FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
+FOLLOW = (True, False)  # the order in which partners are looked for; see `Baseline`
 ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
 LOWER_IS_BETTER = ("loss/", "seconds", "step_time_ms", "peak_memory_bytes", "parameters")
 
@@ -107,8 +108,9 @@ def _collected(records: Sequence[Record], key: Callable[[Record], str]) -> list[
 class Baseline:
     """The runs that others are compared with, such as those of `norm=builtin`.
 
-    A run's partner differs from it in the keys of the baseline alone, so it has the same seed; where several
-    do, the newest counts.
+    A run's partner differs from it in the keys of the baseline and in what follows from them, such as the
+    head's copy of the norm, or in the keys alone where no run does so. It has the same seed; of several runs
+    the newest counts.
     """
 
     def __init__(self, conditions: Sequence[Filter], records: Sequence[Record]) -> None:
@@ -118,9 +120,8 @@ class Baseline:
         if not own:
             words = " ".join(condition.word for condition in conditions)
             raise ConfigError(f"--baseline {words}: none of the runs to be compared is one")
-        self._partners = {
-            self._question(record): record for record in sorted(own, key=lambda one: one.started)
-        }
+        own.sort(key=lambda record: record.started)
+        self._partners = {self._question(record, follow): record for follow in FOLLOW for record in own}
 
     def holds(self, record: Record) -> bool:
         return all(condition.holds(record) for condition in self._conditions)
@@ -131,29 +132,34 @@ class Baseline:
             (value, other)
             for record in group.records
             if not self.holds(record)
-            and (partner := self._partners.get(self._question(record))) is not None
+            and (partner := self._partner(record)) is not None
             and (value := measured(record, tag)) is not None
             and (other := measured(partner, tag)) is not None
         ]
         return paired(*zip(*pairs, strict=True)) if pairs else None
 
-    def _question(self, record: Record) -> str:
+    def _partner(self, record: Record) -> Record | None:
+        found = (self._partners.get(self._question(record, follow)) for follow in FOLLOW)
+        return next((partner for partner in found if partner is not None), None)
+
+    def _question(self, record: Record, follow: bool) -> tuple[str, bool]:
         """Return what a run and its partner share."""
-        return config_hash(neutral(record.config, self._keys))
+        return config_hash(neutral(record.config, self._keys, follow)), follow
 
 
-def neutral(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """Return a configuration without `keys` and what followed from them, so that runs can be paired.
+def neutral(config: Mapping[str, Any], keys: Sequence[str], follow: bool) -> dict[str, Any]:
+    """Return a configuration without `keys`, so that runs can be paired, and without what followed from them.
 
-    A head norm that copies the norm goes with it, a norm batch that is the batch with the batch size, and
-    momentum and eps in the norms' nodes with the knobs that they came from.
+    A head norm that copies the norm follows it, a norm batch that is the batch the batch size. Momentum and
+    eps in the norms' nodes always go with the knobs that they came from.
     """
-    keys = [*keys, *(follower for key in keys for follower in FOLLOWERS.get(key, ()))]
     kept = {**config}
-    if any(key.split(".")[0] == "norm" for key in keys) and config.get("head_norm") == config.get("norm"):
-        kept["head_norm"] = None
-    if "batch_size" in keys and "norm_batch" not in norm_options(config):
-        kept["norm_batch"] = None
+    if follow:
+        keys = [*keys, *(follower for key in keys for follower in FOLLOWERS.get(key, ()))]
+        if any(key.split(".")[0] == "norm" for key in keys) and config.get("head_norm") == config.get("norm"):
+            kept["head_norm"] = None
+        if "batch_size" in keys and "norm_batch" not in norm_options(config):
+            kept["norm_batch"] = None
     for source in {"momentum", "eps"}.intersection(keys):
         for name in ("norm", "head_norm"):
             node = kept.get(name)

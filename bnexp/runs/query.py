@@ -139,14 +139,15 @@ def answers(words: Sequence[str], root: Path) -> tuple[list[Record], list[str]]:
 def _referred(word: str, root: Path) -> list[Record]:
     """Folders first, so that a shell's `runs/default/*` costs one look each and may hold what is broken."""
     for folder in (Path(word), root / word) if word != "last" else ():
+        if os.path.isfile(folder / "config.yaml"):
+            return [read_record(RunDirectory(folder))]
         if not os.path.isdir(folder):
             continue
-        if folder.resolve().parent == root.resolve() and not (folder / "config.yaml").is_file():
+        above = folder.resolve().parents
+        if root.resolve() == above[0]:
             return [record for record in reversed(all_records(root)) if record.experiment == folder.name]
-        if folder.name == SWEEPS:
-            return []
-        if holds_run(folder):
-            return [read_record(RunDirectory(folder))]
+        if root.resolve() in above[1:2]:
+            return [read_record(RunDirectory(folder))] if folder.name != SWEEPS and holds_run(folder) else []
     if (record := sweeps.find(word, root)) is not None:
         return [read_record(run) for run in sweeps.read(record).runs().values()]
     return [read_record(open_run(find(word, root)))]

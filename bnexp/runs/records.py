@@ -83,7 +83,10 @@ def read_record(run: RunDirectory) -> Record:
         result = run.read_result() or {}
         stands, problem = standing(run, result), None
         copy = result.get("config")  # reads fifty times as fast as YAML
-        config = copy if is_config(copy) and stands != "broken" else read_config(run)
+        if is_config(copy) and stands != "broken":
+            config = copy
+        elif stands != "running" or run.config_file.exists():
+            config = read_config(run)
     except CheckpointError as error:
         stands, problem = "broken", str(error)
     return Record(run, stands, _started(run.path), config, result, problem)
