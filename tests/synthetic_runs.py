@@ -105,7 +105,8 @@ def leave_run(folder: Path, config: Any, **result: Any) -> RunDirectory:
     """Leave a run that has logged nothing; `result`, where given, is what result.json holds."""
     folder.mkdir(parents=True)
     run = RunDirectory(folder)
-    run.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    run.config_file.write_text(yaml.dump(config, Dumper=dumper, sort_keys=False))
     if result:
         tags = {key.replace("_", "/", 1) if key in METRICS else key: value for key, value in result.items()}
         run.result_file.write_text(json.dumps({"status": "finished", "config": config, **tags}))

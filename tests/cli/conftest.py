@@ -1,8 +1,14 @@
 """Real runs, trained once, and an empty working directory."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from bnexp import cli
+
+COMMAND = [sys.executable, "-c", "from bnexp.cli import main; main()"]
 
 RUNS = {
     "custom": ("norm=custom",),
@@ -26,3 +32,16 @@ def folder(tmp_path, monkeypatch):
     """An empty folder, the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def process(folder):
+    """Run a command in that folder as a process of its own, away from a terminal; returns what it prints."""
+
+    def run(*words, **environment):
+        kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
+        kept |= {"PYTHONIOENCODING": "utf-8", "TERM": "xterm", **environment}
+        done = subprocess.run([*COMMAND, *words], env=kept, capture_output=True, encoding="utf-8", check=True)
+        return done.stdout
+
+    return run
