@@ -208,3 +208,6 @@ def test_a_narrow_terminal_gets_a_line_a_number(runs, process, columns):
         ["seconds ± 95 %", "2.0 ± 2.5"],
     ]
     assert "\x1b[1m0.9700 ± 0.0248 *\x1b[0m" in text
+    lines = process("compare", "--group-by", "norm", COLUMNS=str(columns), FORCE_COLOR="1").splitlines()
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines[:5]]
+    assert {re.search(r"  +", line).end() for line in plain} == {22}  # all values stand at the left of theirs

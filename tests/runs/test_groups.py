@@ -159,6 +159,13 @@ def test_a_head_norm_is_told_in_every_group_where_it_differs_in_one():
     assert told == [{"head_norm": "custom"}, {"head_norm": "none"}]
 
 
+def test_a_head_norm_that_is_null_is_no_choice():
+    null = config(head_norm=None, choices__head_norm=None)
+    assert len(grouped([record(null), record(config(seed=1))])) == 1
+    told = [dict(group.choices) for group in grouped([record(null), record(config("none"))])]
+    assert told == [{"norm": "custom"}, {"norm": "none"}]
+
+
 def test_null_is_a_value_and_unlike_none_at_all():
     told = [
         dict(group.choices) for group in grouped([record(config()), record(config(**norm_momentum(None)))])
