@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -16,11 +17,12 @@ from omegaconf import DictConfig
 
 from bnexp import experiment
 from bnexp.composition.compose import Composition, restore
-from bnexp.errors import BnexpError
+from bnexp.errors import BnexpError, DataError
 from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, RunDirectory, status
 from bnexp.runs.sweeps import Sweep
+from bnexp.sweeps.gpus import see_one_of
 
 FATHERLESS_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
 LOOK_S = 0.5
@@ -41,16 +43,23 @@ class RunJob:
     Returns how the job ended. A mistake or a bug in one job is recorded and no error of the launcher's.
 
     Args:
-        record: the sweep's .json file; launcher: the process that waits for the sweep; workers die with it.
+        record: the sweep's .json file.
+        launcher: the process that waits for the sweep; workers that it started die with it.
+        folder: where the sweep was started, which relative paths are meant from.
+        gpus: those of this machine, one for each of the launcher's workers.
     """
 
     record: str
     launcher: int
+    folder: str
+    gpus: tuple[str, ...]
     fail_fast: bool
 
     def __call__(self, node: DictConfig) -> str:
         if os.getppid() == self.launcher:
             _follow_into_death(self.launcher)
+            see_one_of(self.gpus, Path(self.record))
+        _work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)
         if sweep.stop_file.exists():
             return "waiting"
@@ -66,6 +75,19 @@ class RunJob:
         if ended == "interrupted" or (ended == "failed" and self.fail_fast):
             sweep.stop_file.touch()
         return ended
+
+
+def _work_in(folder: Path) -> None:
+    """Go where relative paths mean what they meant to the person; a cluster starts workers anywhere."""
+    if Path.cwd() == folder:
+        return
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise DataError(
+            f"a sweep's workers need the folder that it was started in, {folder} is not there on "
+            f"{socket.gethostname()} ({error.strerror}): start it in a folder that all machines share"
+        ) from error
 
 
 def _run(sweep: Sweep, job: int) -> str:
