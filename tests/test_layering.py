@@ -35,6 +35,7 @@ LAYERS = {
     "folding": 5,
     "experiment": 6,
     "display": 7,
+    "completion": 7,
     "figures": 7,
     "sweeps": 8,
     "commands": 9,
