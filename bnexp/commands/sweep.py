@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import trials
 from bnexp.sweeps.combine import Request, composed
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
+
+PATIENCE_S = 8.0  # more than `bnexp.sweeps.job` gives a run whose launcher has died
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def run(
 
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
-    todo = [job for job, status in recorded.statuses().items() if status not in (*ANSWERED, "running")]
+    todo = [job for job, status in _settled(recorded).items() if status not in (*ANSWERED, "running")]
     if needed:
         known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
         skipped = [job for job in todo if recorded.jobs[job].config_hash in known]
@@ -100,6 +103,14 @@ def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[st
     from bnexp.sweeps.search import search
 
     return _summed_up(search(rewrite(own), plugins, hydra_words), wide_console())
+
+
+def _settled(recorded: Sweep) -> dict[int, str]:
+    """Return how each job stands, once workers that have lost their launcher have saved their runs."""
+    deadline = time.monotonic() + PATIENCE_S
+    while "running" in (statuses := recorded.statuses()).values() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return statuses
 
 
 def _print_trials(console: Console, planned: Sweep, workers: int) -> None:

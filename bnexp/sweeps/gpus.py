@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import IO
 
-import torch
 import yaml
 
 from bnexp.runs.sweeps import Sweep
@@ -18,6 +17,8 @@ _held: list[IO[str]] = []  # the lock of this process's seat, until it ends
 
 def gpus_to_share(sweep: Sweep) -> tuple[str, ...]:
     """Return the names of this machine's GPUs; none where it has no two, or jobs name one themselves."""
+    import torch
+
     devices = {yaml.safe_load(job.config)["device"] for job in sweep.jobs}
     if not devices <= {"auto", "cuda"} or torch.cuda.device_count() < 2:
         return ()

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import threading
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +13,13 @@ from omegaconf import DictConfig
 
 from bnexp import experiment
 from bnexp.composition.compose import Composition, restore
-from bnexp.errors import BnexpError, DataError
+from bnexp.errors import BnexpError
 from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, RunDirectory, status
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps.gpus import see_one_of
-
-FATHERLESS_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
-LOOK_S = 0.5
+from bnexp.sweeps.worker import end_with, stopping_with, work_in
 
 
 class Quiet:
@@ -57,14 +51,15 @@ class RunJob:
 
     def __call__(self, node: DictConfig) -> str:
         if os.getppid() == self.launcher:
-            _follow_into_death(self.launcher)
+            end_with(self.launcher)
             see_one_of(self.gpus, Path(self.record))
-        _work_in(Path(self.folder))
+        work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)
         if sweep.stop_file.exists():
             return "waiting"
         try:
-            ended = _run(sweep, job)
+            with stopping_with(sweep):
+                ended = _run(sweep, job)
         except BnexpError as error:
             ended = "failed"
             sweep.add(job, "failed", detail=str(error))
@@ -75,19 +70,6 @@ class RunJob:
         if ended == "interrupted" or (ended == "failed" and self.fail_fast):
             sweep.stop_file.touch()
         return ended
-
-
-def _work_in(folder: Path) -> None:
-    """Go where relative paths mean what they meant to the person; a cluster starts workers anywhere."""
-    if Path.cwd() == folder:
-        return
-    try:
-        os.chdir(folder)
-    except OSError as error:
-        raise DataError(
-            f"a sweep's workers need the folder that it was started in, {folder} is not there on "
-            f"{socket.gethostname()} ({error.strerror}): start it in a folder that all machines share"
-        ) from error
 
 
 def _run(sweep: Sweep, job: int) -> str:
@@ -115,23 +97,3 @@ def told(outcome: Outcome) -> str:
     """Return the end of a run in a few words."""
     accuracy: Any = outcome.metrics.get("accuracy/test")
     return outcome.status + (f", test accuracy {accuracy:.4f}" if accuracy is not None else "")
-
-
-_following: set[int] = set()
-
-
-def _follow_into_death(launcher: int) -> None:
-    """End this worker when its launcher has died: it would go on with the queued jobs, unseen."""
-    if launcher in _following:
-        return
-    _following.add(launcher)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C between two runs; during a run it has a meaning
-
-    def follow() -> None:
-        while os.getppid() == launcher:
-            time.sleep(LOOK_S)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(FATHERLESS_S)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
