@@ -187,11 +187,14 @@ def tb(
     runs: Runs = None,
     runs_dir: RunsDir = "runs",
     port: Annotated[int | None, typer.Option(help="6006 or the next free one; 0 is any.")] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Also means over seeds, with bands of one standard deviation.")
+    ] = False,
 ) -> None:
     """Show runs in TensorBoard, on this machine only."""
     from bnexp.commands.tb import tb as command
 
-    raise typer.Exit(command(runs or [], runs_dir, port))
+    raise typer.Exit(command(runs or [], runs_dir, port, mean=mean))
 
 
 @app.command()

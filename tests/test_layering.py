@@ -28,6 +28,7 @@ LAYERS = {
     "composition": 3,
     "weights": 3,
     "attempts": 1,
+    "board": 2,
     "assembly": 4,
     "result": 5,
     "recording": 5,

@@ -41,12 +41,12 @@ def board(runs):
     with serving(
         "long", "default/twin", str(runs / "other" / "twin"), "long", "--runs-dir", str(runs)
     ) as server:
-        server.wait_for({"long", "default/twin", "other/twin"})
+        server.wait_for({"long", "twin, default", "twin, other"})
         yield server
 
 
 def test_the_runs_that_are_named_are_shown_under_their_names(board):
-    assert set(board.get("scalars/tags")) == {"long", "default/twin", "other/twin"}
+    assert set(board.get("scalars/tags")) == {"long", "twin, default", "twin, other"}
 
 
 def test_every_step_is_kept(board):
