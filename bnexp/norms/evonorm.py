@@ -64,7 +64,7 @@ class EvoNormB0(nn.Module):
         ndim, wide = x.dim(), widen(x)
         parts_NC = moments_NC(wide)
         example_var_NC, var_C = parts_NC[2], widen(self.running_var)
-        if self.training and len(x):
+        if self.training and x.numel() > 0:
             var_C = self._batch_var(x, parts_NC)
         line = torch.addcmul(
             over_positions((example_var_NC + self.eps).sqrt(), ndim), wide, across(widen(self.v), ndim)

@@ -147,8 +147,9 @@ def test_a_constant_channel_has_finite_gradients(make: type[nn.Module]) -> None:
 
 
 @pytest.mark.parametrize("make", [EvoNormB0, EvoNormS0])
-def test_an_empty_batch_stays_empty_and_moves_nothing(make: type[nn.Module]) -> None:
-    norm, x = make(4, (3, 3)), torch.zeros(0, 4, 3, 3, requires_grad=True)
+@pytest.mark.parametrize("shape", [(0, 4, 3, 3), (2, 4, 0, 3)], ids=str)
+def test_an_empty_batch_stays_empty_and_moves_nothing(make: type[nn.Module], shape: tuple[int, ...]) -> None:
+    norm, x = make(4, (3, 3)), torch.zeros(shape, requires_grad=True)
     before = {name: value.clone() for name, value in norm.named_buffers()}
     y = norm(x)
     y.sum().backward()
