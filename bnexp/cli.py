@@ -62,10 +62,23 @@ Plugins = Annotated[
 @app.callback(invoke_without_command=True)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    install_completion: Annotated[
+        str | None,
+        typer.Option(
+            "--install-completion", metavar="[SHELL]", help="Let TAB complete words; none is $SHELL."
+        ),
+    ] = None,
+    show_completion: Annotated[
+        str | None, typer.Option("--show-completion", metavar="[SHELL]", help="Print what does so.")
+    ] = None,
 ) -> None:
     if version:
         print(f"bnexp {__version__}")
         raise typer.Exit
+    if install_completion is not None or show_completion is not None:
+        from bnexp.commands import completion
+
+        raise typer.Exit(completion.serve(install=install_completion, show=show_completion))
 
 
 @app.command(add_help_option=False)
@@ -174,11 +187,14 @@ def tb(
     runs: Runs = None,
     runs_dir: RunsDir = "runs",
     port: Annotated[int | None, typer.Option(help="6006 or the next free one; 0 is any.")] = None,
+    mean: Annotated[
+        bool, typer.Option("--mean", help="Also means over seeds, with bands of one standard deviation.")
+    ] = False,
 ) -> None:
     """Show runs in TensorBoard, on this machine only."""
     from bnexp.commands.tb import tb as command
 
-    raise typer.Exit(command(runs or [], runs_dir, port))
+    raise typer.Exit(command(runs or [], runs_dir, port, mean=mean))
 
 
 @app.command()
@@ -286,6 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the verb and return its exit code; a user's mistake is printed, one line each."""
     command = typer.main.get_command(app)
+    if arguments[:1] == ["__complete"]:  # past typer, which would take as long again to read these words
+        from bnexp.commands.completion import complete
+
+        return complete(command, arguments[1:])
+    if list(arguments) in (["--install-completion"], ["--show-completion"]):
+        arguments = [*arguments, ""]  # typer has no option whose value may be left out
     try:
         code = command.main(list(arguments), prog_name="bnexp", standalone_mode=False)
     except BnexpError as error:

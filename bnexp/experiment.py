@@ -25,6 +25,7 @@ from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
 from bnexp.recording import Recording
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
+from bnexp.runs.provenance import forget_peak_memory
 from bnexp.telemetry.hparams import end_session
 from bnexp.three_way import measure as three_way
 
@@ -100,6 +101,7 @@ def run(
         divergence: Divergence | None = None
         details: dict[str, str] = {}
         metrics: dict[str, float | None] = {}
+        forget_peak_memory(experiment.parts.device)
         try:
             status, divergence, metrics = _train(experiment, directory, progress, resumed)
         except KeyboardInterrupt:

@@ -12,12 +12,17 @@ from bnexp.errors import CheckpointError
 from bnexp.runs.directory import find
 
 CLASSIFIER = "classifier."
+BIAS = ".linear.bias"
+COUNT = ".num_batches_tracked"
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Give `model` the weights and buffers that the file `path` holds; return what a user should know of it.
 
-    The whole classifier keeps its initial weights where the number of classes differs.
+    The whole classifier keeps its initial weights where the number of classes differs. A weight layer that
+    has a bias here and none in the file gets zeros for it, with which it computes what it did there: batch
+    norms leave out the bias before them, `frozen` and `running` do not. `frozen` has no use for the count of
+    batches that came with its statistics.
     Raises:
         CheckpointError: no such file; any other tensor is missing, left over or of another shape; something
             is no tensor, or not finite in the network's own number format.
@@ -25,15 +30,18 @@ def load_weights(model: nn.Module, path: Path) -> list[str]:
     own, state = model.state_dict(), _tensors(path)
     head = [name for name in own if name.startswith(CLASSIFIER) and name in state]
     skipped = head if any(_classes_alone_differ(state[name], own[name]) for name in head) else []
-    kept = {name: tensor for name, tensor in state.items() if name not in skipped}
+    kept = {name: tensor for name, tensor in state.items() if name not in skipped and not _idle(name, own)}
+    unbiased = [name for name in own if name.endswith(BIAS) and _weight_alone(name, kept)]
+    kept |= {name: torch.zeros_like(own[name]) for name in unbiased}
     _refuse_strangers(path, own, kept, skipped)
     _refuse_non_finite(path, own, kept)
     model.load_state_dict(kept, strict=False)
-    return (
-        [f"weights: the classifier of {path} has another number of classes and was left out"]
-        if skipped
-        else []
-    )
+    notes = []
+    if skipped:
+        notes.append(f"weights: the classifier of {path} has another number of classes and was left out")
+    if unbiased:
+        notes.append(f"weights: {path} has no {_some(unbiased)}; zeros stand there, which change nothing")
+    return notes
 
 
 def locate(reference: str, runs_dir: Path) -> Path:
@@ -81,6 +89,16 @@ def _is_plain_tensor(value: object) -> bool:
 
 def _classes_alone_differ(given: Tensor, own: Tensor) -> bool:
     return given.dim() == own.dim() and given.shape[1:] == own.shape[1:] and len(given) != len(own)
+
+
+def _idle(name: str, own: dict[str, Tensor]) -> bool:
+    """Whether it counts the batches of statistics that are here, but counted no more."""
+    statistics = f"{name.removesuffix(COUNT)}.running_mean"
+    return name.endswith(COUNT) and name not in own and statistics in own
+
+
+def _weight_alone(bias: str, state: dict[str, Tensor]) -> bool:
+    return bias not in state and f"{bias.removesuffix('bias')}weight" in state
 
 
 def _refuse_non_finite(path: Path, own: dict[str, Tensor], state: dict[str, Tensor]) -> None:

@@ -11,10 +11,13 @@ from bnexp import experiment
 from bnexp.commands import sweep
 from bnexp.composition.compose import Composition, restore
 from bnexp.display import tables
+from bnexp.display.columns import wide_console
 from bnexp.display.progress import training_progress
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, find, open_run, status
+from bnexp.runs.sweeps import Sweep
+from bnexp.sweeps.hydra_words import completed
 
 
 def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | None = None) -> int:
@@ -28,7 +31,7 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | No
     """
     record = sweeps.find(reference, Path(runs_dir))
     if record is not None:
-        return sweep.run(sweeps.read(record), sweep.launcher([], jobs), Console())
+        return _go_on(sweeps.read(record), jobs)
     directory = open_run(find(reference, Path(runs_dir)))
     ended = status(directory)
     if ended in ANSWERED:
@@ -42,3 +45,11 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | No
             outcome = experiment.run(ready, directory, progress, resumed=True)
         tables.how_it_ended(console, outcome, directory)
     return 130 if outcome.status == "interrupted" else 0
+
+
+def _go_on(recorded: Sweep, jobs: int | None) -> int:
+    if not recorded.jobs:
+        raise CheckpointError(
+            f"{recorded.name} was a search: give its words again, with hydra.sweeper.storage and study_name"
+        )
+    return sweep.run(recorded, completed([], jobs), wide_console())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bnexp.composition.words import key
+from bnexp.composition.words import rewrite
+from bnexp.display.columns import wide_console
 from bnexp.errors import ConfigError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED
@@ -19,6 +21,9 @@ from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import trials
 from bnexp.sweeps.combine import Request, composed
+from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
+
+PATIENCE_S = 8.0  # more than `bnexp.sweeps.job` gives a run whose launcher has died
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,10 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
     Raises:
         ConfigError: no job is left, or a word or an option is wrong; nothing has been started then.
     """
-    own = [word for word in words if not _is_hydra(word)]
-    hydra_words = [word for word in words if _is_hydra(word)] + launcher(words, options.jobs)
+    own = [word for word in words if not is_hydra(word)]
+    hydra_words = completed(words, options.jobs)
+    if sweeper(hydra_words) is not None:
+        return _search(own, plugins, hydra_words, options)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
     request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
     combined = composed(request)
@@ -50,7 +57,7 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
 
     check(hydra_words)
     planned = plan(request, combined)
-    console = Console()
+    console = wide_console()
     if options.print_trials:
         _print_trials(console, planned, options.jobs or 1)
         return 0
@@ -74,7 +81,7 @@ def run(
 
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
-    todo = [job for job, status in recorded.statuses().items() if status not in (*ANSWERED, "running")]
+    todo = [job for job, status in _settled(recorded).items() if status not in (*ANSWERED, "running")]
     if needed:
         known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
         skipped = [job for job in todo if recorded.jobs[job].config_hash in known]
@@ -89,19 +96,21 @@ def run(
     return _summed_up(recorded, console)
 
 
-def _is_hydra(word: str) -> bool:
-    return key(word).split("/")[0].split(".")[0] == "hydra"
+def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: Options) -> int:
+    """Let another sweeper choose the jobs."""
+    if options.needed or options.fail_fast or options.print_trials or options.trials or options.pair:
+        raise ConfigError("another sweeper chooses its jobs itself: it takes --jobs and no other option")
+    from bnexp.sweeps.search import search
+
+    return _summed_up(search(rewrite(own), plugins, hydra_words), wide_console())
 
 
-def launcher(words: Sequence[str], jobs: int | None) -> list[str]:
-    """Return Hydra's words for `jobs` local processes, none where it is None."""
-    if jobs is None:
-        return []
-    if jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
-    if any(key(word) == "hydra/launcher" for word in words):
-        raise ConfigError("give --jobs or hydra/launcher=..., not both: --jobs N is hydra/launcher=joblib")
-    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", "hydra.launcher.batch_size=1"]
+def _settled(recorded: Sweep) -> dict[int, str]:
+    """Return how each job stands, once workers that have lost their launcher have saved their runs."""
+    deadline = time.monotonic() + PATIENCE_S
+    while "running" in (statuses := recorded.statuses()).values() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return statuses
 
 
 def _print_trials(console: Console, planned: Sweep, workers: int) -> None:

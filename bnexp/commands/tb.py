@@ -1,20 +1,20 @@
-"""`bnexp tb`: TensorBoard, for this machine only, on the runs that are named."""
+"""`bnexp tb`: TensorBoard, for this machine only, on the runs that are meant."""
 
 from __future__ import annotations
 
 import io
 import signal
 import socket
-import tempfile
+import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
+from bnexp.board import Mean, folder_of, means_over_seeds
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.runs.directory import find
+from bnexp.runs.query import select
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535
@@ -23,27 +23,55 @@ RELOAD_S = 5
 SAMPLES = {"scalars": 10**6, "histograms": 10**6, "images": 1000, "text": 1000}
 
 
-def tb(references: Sequence[str], runs_dir: str, port: int | None) -> int:
+def tb(words: Sequence[str], runs_dir: str, port: int | None, *, mean: bool = False) -> int:
     """Serve until Ctrl-C, SIGTERM or the end of the terminal; return the exit code.
 
     Args:
-        references: runs, as `find` takes them; none shows all under `runs_dir`, also those that begin later.
+        words: runs and filters, as `bnexp.runs.query.select` takes them; shown are the runs that they mean
+            now. None shows all under `runs_dir`, also those that begin later.
         port: None is 6006 or the next that is free, 0 any that is free.
+        mean: beside the runs show their means over seeds, as they stand now.
     Raises:
-        CheckpointError: a reference means no run, or there are no runs at all.
-        ConfigError: the port cannot be had.
+        CheckpointError: the words mean no run, or there are no runs at all.
+        ConfigError: the port cannot be had, or a filter is none.
     """
     root = Path(runs_dir)
-    runs = [find(reference, root).resolve() for reference in references]
-    if not runs and not any(root.glob("*/*/config.yaml")):
+    if not words and not any(root.glob("*/*/config.yaml")):
         raise CheckpointError(f"{root} holds no runs yet; `bnexp train` makes one")
     if port is not None:
         _check(port)
-    with _until_told(), _folder_of(runs, root) as folder:
-        print(f"{_count(runs, root)}: {serve(folder, port)} (Ctrl-C ends it)", flush=True)
+    with _until_told(), ExitStack() as stack:
+        if words or mean:
+            folder, shown = _chosen(words, root, mean, stack)
+        else:
+            folder, shown = root, f"all runs under {root}"
+        print(f"{shown}: {serve(folder, port)} (Ctrl-C ends it)", flush=True)
         while True:
             time.sleep(3600)
     return 0
+
+
+def _chosen(words: Sequence[str], root: Path, mean: bool, stack: ExitStack) -> tuple[Path, str]:
+    """Return a folder of the runs that are meant, which lasts as long as `stack`, and what it shows."""
+    found = select(words, root)
+    records = sorted((one for one in found if one.problem is None), key=lambda one: one.started)
+    broken = len(found) - len(records)
+    if not records:
+        told = f" ({broken} broken)" if broken else ""
+        raise CheckpointError(f"no run {' '.join(words) or f'under {root}'}{told}; see `bnexp runs`")
+    notes = [f"{_count(broken, 'broken run')} left out; see `bnexp runs`"] if broken else []
+    means: list[Mean] = []
+    if mean:
+        means, more = means_over_seeds(records)
+        notes += more
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    shown = _count(len(records), "run") + (f", {_count(len(means), 'mean')} over seeds" if means else "")
+    return stack.enter_context(folder_of(records, means)), shown
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def serve(folder: Path, port: int | None) -> str:
@@ -105,26 +133,3 @@ def _until_told() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _folder_of(runs: Sequence[Path], root: Path) -> Iterator[Path]:
-    """Give a folder that holds just `runs` under readable names; none means `root` as it is.
-
-    Links, because with --logdir_spec TensorBoard loads a hundred times slower.
-    """
-    if not runs:
-        yield root
-        return
-    names = Counter(run.name for run in set(runs))
-    with tempfile.TemporaryDirectory(prefix="bnexp-tb-") as made:
-        for run in sorted(set(runs)):
-            link = Path(made) / (run.name if names[run.name] == 1 else f"{run.parent.name}/{run.name}")
-            link.parent.mkdir(exist_ok=True)
-            link.symlink_to(run, target_is_directory=True)
-        yield Path(made)
-
-
-def _count(runs: Sequence[Path], root: Path) -> str:
-    number = len(set(runs))
-    return f"{number} run{'' if number == 1 else 's'}" if runs else f"all runs under {root}"

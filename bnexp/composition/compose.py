@@ -11,8 +11,10 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -127,9 +129,15 @@ def as_yaml(config: TrainConfig) -> str:
 
 @contextmanager
 def _hydra() -> Iterator[None]:
+    """Let Hydra compose `conf/`, also where this process already is one of its jobs."""
     ConfigStore.instance().store("schema", TrainConfig)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
-        yield
+    outer = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
+            yield
+    finally:
+        restore_gh_from_backup(outer)
 
 
 def _rewritten(given: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -165,11 +173,15 @@ def _composed(body: list[str]) -> tuple[DictConfig | None, list[str], list[str]]
         return None, good, mistakes + joint
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def search_path() -> list[str]:
+    """Return the word that tells Hydra of the user's own folder of choices, none where there is none."""
     own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in conf_dirs()[1:]]
-    search = [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+    return [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
     try:
-        return hydra_compose(ROOT, overrides=[*search, *overrides], return_hydra_config=True)
+        return hydra_compose(ROOT, overrides=[*search_path(), *overrides], return_hydra_config=True)
     except UNCOMPOSABLE as error:
         raise ConfigError(reason(error)) from error
 

@@ -16,19 +16,32 @@ SHARED = 2**15
 def usable(x: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> bool:
     """Whether the core can take x (not empty) and would be faster than torch's operations.
 
-    It takes plain float32 tensors on the CPU that lie in memory without gaps, and no transform of torch.func.
+    It takes plain float32 tensors on the CPU that lie in memory without gaps, where nobody writes down what
+    torch computes.
     """
-    if x.dtype is not torch.float32 or x.device.type != "cpu" or torch._C._are_functorch_transforms_active():
+    if x.dtype is not torch.float32 or x.device.type != "cpu" or _recorded():
         return False
-    if type(x) not in PLAIN or x.is_neg() or not (x.is_contiguous() or _channels_last(x)):
+    if type(x) not in PLAIN or _unwritten(x) or not (x.is_contiguous() or _channels_last(x)):
         return False
     if not all(v is None or _plain(v) for v in (weight_C, bias_C)):
         return False
     return (torch.get_num_threads() == 1 or x.numel() < SHARED) and core.load() is not None
 
 
+def _recorded() -> bool:
+    """Whether operations are transformed or written down as they run: what is not one of torch's is lost."""
+    return torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+
+
+def _unwritten(v: Tensor) -> bool:
+    """Whether memory does not hold the values: negated when they are read, or zeros that have no memory."""
+    return v.is_neg() or v._is_zerotensor()
+
+
 def _plain(v: Tensor) -> bool:
-    return type(v) in PLAIN and v.dtype is torch.float32 and v.device.type == "cpu" and v.is_contiguous()
+    if type(v) not in PLAIN or v.dtype is not torch.float32 or v.device.type != "cpu":
+        return False
+    return v.is_contiguous() and not _unwritten(v)
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -57,7 +70,7 @@ def gradients(
     dy: Tensor, x: Tensor, mean_C: Tensor, rstd_C: Tensor, weight_C: Tensor | None, *, of_x: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return dx (None unless `of_x`), dweight and dbias, outside the graph."""
-    if dy.stride() != x.stride() or dy.is_neg():
+    if dy.stride() != x.stride() or _unwritten(dy):
         dy = torch.empty_like(x).copy_(dy)
     dx = torch.empty_like(x) if of_x else None
     dweight_C, dbias_C = torch.empty_like(mean_C), torch.empty_like(mean_C)

@@ -11,6 +11,7 @@ from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms import compiled, moments
 from bnexp.norms.derivatives import normalize_by, normalize_by_batch
 from bnexp.norms.knobs import RunningVar, check_knobs, check_running_var
+from bnexp.norms.shapes import check_input
 
 
 class CustomNorm(nn.Module):
@@ -128,18 +129,3 @@ class CustomNorm(nn.Module):
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}{', running_var=biased' if self.biased else ''}"
         )
-
-
-def check_input(x: Tensor, num_features: int) -> None:
-    """Refuse what a norm over channels cannot normalize.
-
-    Raises:
-        ShapeError: x is not floating point, or has other than num_features channels or 2 to 5 axes.
-    """
-    if x.dim() in (2, 3, 4, 5) and x.shape[1] == num_features and x.is_floating_point():
-        return
-    wanted = f"floating point of shape (N, {num_features}) or (N, {num_features}, *)"
-    given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
-    raise ShapeError(
-        f"input must be {wanted}, * up to three axes, got {given}: make num_features the size of axis 1"
-    )

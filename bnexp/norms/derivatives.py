@@ -158,6 +158,8 @@ class _ByBatchCompiled(Function):
         if dy is None or torch.is_grad_enabled():
             return _ByBatch.backward(ctx, dy)
         x, weight_C, mean_C, rstd_C = ctx.saved_tensors
+        if not compiled.usable(x, weight_C, None):  # a hook on saved tensors may return another
+            return _ByBatch.backward(ctx, dy)
         of_x, of_weight, of_bias, _eps = ctx.needs_input_grad
         dx, dweight_C, dbias_C = compiled.gradients(dy, x, mean_C, rstd_C, weight_C, of_x=of_x)
         return dx, dweight_C if of_weight else None, dbias_C if of_bias else None, None

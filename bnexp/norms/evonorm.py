@@ -62,10 +62,10 @@ class EvoNormB0(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.num_features)
         ndim, wide = x.dim(), widen(x)
-        mean_NC, example_var_NC = moments_NC(wide)
-        var_C = widen(self.running_var)
-        if self.training and len(x):
-            var_C = self._batch_var(x, mean_NC, example_var_NC)
+        parts_NC = moments_NC(wide)
+        example_var_NC, var_C = parts_NC[2], widen(self.running_var)
+        if self.training and x.numel() > 0:
+            var_C = self._batch_var(x, parts_NC)
         line = torch.addcmul(
             over_positions((example_var_NC + self.eps).sqrt(), ndim), wide, across(widen(self.v), ndim)
         )
@@ -73,7 +73,7 @@ class EvoNormB0(nn.Module):
         y = torch.addcmul(across(widen(self.bias), ndim), divided, across(widen(self.weight), ndim))
         return cast(y, x.dtype)
 
-    def _batch_var(self, x: Tensor, mean_NC: Tensor, example_var_NC: Tensor) -> Tensor:
+    def _batch_var(self, x: Tensor, parts_NC: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the biased variance of the batch and move running_var towards the unbiased one."""
         n = x.numel() // self.num_features
         if n == 1:
@@ -81,7 +81,7 @@ class EvoNormB0(nn.Module):
                 f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}: "
                 "use batches of 2 or more (drop_last=auto drops a last batch of one) or another norm"
             )
-        batch_var_C = pooled_var(mean_NC, example_var_NC, 0)
+        batch_var_C = pooled_var(*parts_NC, 0)
         count = self.num_batches_tracked.add_(1)
         momentum = count.to(self.running_var.dtype).reciprocal() if self.momentum is None else self.momentum
         moments.move(self.running_var, moments.unbiased(batch_var_C.detach(), n), momentum)
@@ -132,8 +132,8 @@ class EvoNormS0(nn.Module):
         check_input(x, self.num_features)
         ndim, wide = x.dim(), widen(x)
         grouped = (len(x), self.num_groups, self.num_features // self.num_groups)
-        mean_NC, example_var_NC = moments_NC(wide)
-        group_var_NG = pooled_var(mean_NC.reshape(grouped), example_var_NC.reshape(grouped), 2)
+        pivot, rest, var = (part_NC.reshape(grouped) for part_NC in moments_NC(wide))
+        group_var_NG = pooled_var(pivot, rest, var, 2)
         rstd_NC = moments.inverse_std(group_var_NG, self.eps).repeat_interleave(grouped[2], dim=1)
         gated = wide * torch.sigmoid(wide * across(widen(self.v), ndim))
         scale_NC = rstd_NC * widen(self.weight)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.norms import moments
-from bnexp.norms.custom import check_input
 from bnexp.norms.knobs import check_knobs
+from bnexp.norms.shapes import check_input
 
 
 class FrozenNorm(nn.Module):

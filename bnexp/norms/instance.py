@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
 from bnexp.norms.knobs import check_knobs, check_values
-from bnexp.norms.moments import cast, widen
+from bnexp.norms.moments import cast, normalized_from, widen
 from bnexp.norms.traits import traits
 
 
@@ -51,7 +51,8 @@ class InstanceNorm(nn.Module):
     evaluation do the same.
 
     torch.nn.InstanceNorm1d takes (N, C) for one example (C, L) and normalizes across features; this layer
-    knows how many spatial axes it was made for and refuses others.
+    knows how many spatial axes it was made for and refuses others. Its affine layers also fail on a batch
+    without examples, of which this one returns as many.
 
     Shape: x (N, C, *) with `axes` axes * -> same shape and dtype; weight and bias are (C,).
     Raises:
@@ -76,6 +77,10 @@ class InstanceNorm(nn.Module):
                 f"{self.axes} axes and more than one position, got {tuple(x.shape)}: make num_features and "
                 "spatial the input's own"
             )
+        if x.numel() == 0:
+            # torch's function fails here if it has a weight; this gives gradients of zero, as batch norm does
+            mean_C, rstd_C = x.new_zeros(self.num_features), x.new_ones(self.num_features)
+            return normalized_from(x, mean_C, rstd_C, self.weight, self.bias)
         # torch keeps the moments in the parameters' dtype, float16 and bfloat16 too
         weight, bias = (v if v is None else widen(v) for v in (self.weight, self.bias))
         return cast(F.instance_norm(widen(x), weight=weight, bias=bias, eps=self.eps), x.dtype)

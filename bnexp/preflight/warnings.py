@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.config import TrainConfig
+from bnexp.norms.frozen import FrozenNorm
 from bnexp.norms.sync import SyncNorm, num_processes
 from bnexp.preflight.course import Course, initial_share
 from bnexp.preflight.sites import NormSite
@@ -108,12 +109,23 @@ def dropout_before_norm(run: Prospect) -> Iterator[str]:
 
 def sigmoids_without_norm(run: Prospect) -> Iterator[str]:
     count = sum(isinstance(module, nn.Sigmoid) for module in run.model.modules())
-    plain = all(site.kind == "none" for site in run.sites)
+    empty = [site for site in run.sites if isinstance(site.module, FrozenNorm) and run.config.weights is None]
+    plain = all(site.kind == "none" or site in empty for site in run.sites)
     if plain and count >= MANY_SIGMOIDS and isinstance(run.optimizer, torch.optim.SGD):
+        norms = "frozen norms that no weights=RUN has filled" if empty else "no norm"
         yield (
-            f"{count} sigmoids and no norm: each lets at most 1/4 of the gradient through, all "
+            f"{count} sigmoids and {norms}: each lets at most 1/4 of the gradient through, all "
             f"{4.0**-count:.1g}, and SGD stays at chance for long: use a norm, another activation, or "
             "optimizer=adam"
+        )
+
+
+def signs(run: Prospect) -> Iterator[str]:
+    dense = [site for site in run.sites if getattr(site.module, "learned_eps", None) is not None]
+    if dense:
+        yield (
+            f"frn over one value a channel in {_names(dense, run)} is x / sqrt(x^2 + 1e-4), nearly its sign, "
+            "whose gradient is a spike at 0: SGD is apt to stay near chance: use head_norm=group"
         )
 
 
@@ -159,6 +171,7 @@ CHECKS: tuple[Callable[[Prospect], Iterable[str]], ...] = (
     accumulation,
     dropout_before_norm,
     sigmoids_without_norm,
+    signs,
     decayed_norms,
     sync_alone,
     float16_overflow,

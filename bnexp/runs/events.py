@@ -1,4 +1,4 @@
-"""The histograms of a run, read from its event files."""
+"""The histograms of a run, and the knobs that TensorBoard sorts it by, read from its event files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ HEADER = struct.Struct(
     "<QI"
 )  # the length of a record and its checksum; the record and another checksum follow
 CHECKSUM_BYTES = 4
+KNOBS_TAG = "_hparams_/session_start_info"
 
 Histograms = dict[str, list[tuple[int, "Distribution"]]]
 
@@ -48,6 +49,24 @@ def read_histograms(run: RunDirectory, prefix: str) -> Histograms:
     return {
         tag: [(step, _read(steps[step])) for step in sorted(steps)] for tag, steps in found.items() if steps
     }
+
+
+def read_knobs(run: RunDirectory) -> dict[str, str | float | bool]:
+    """Return the columns that the run has in TensorBoard's run table; none where its files name none.
+
+    Raises:
+        CheckpointError: a file cannot be read or holds something else.
+    """
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
+
+    for path in sorted(run.path.glob(PATTERN)):
+        for event in _events(path):
+            for value in event.summary.value:
+                if value.tag == KNOBS_TAG:
+                    data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                    knobs = data.session_start_info.hparams
+                    return {name: getattr(knob, knob.WhichOneof("kind")) for name, knob in knobs.items()}
+    return {}
 
 
 def _events(path: Path) -> Iterator[Any]:

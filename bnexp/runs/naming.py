@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bnexp.runs.identity import FOLDERS, NORM_OPTIONS, norm_options
@@ -46,11 +46,19 @@ def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     Args:
         configs: resolved, as they stand in the runs' config.yaml.
     """
+    return _numbered(names(configs))
+
+
+def names(configs: Sequence[Mapping[str, Any]], always: Collection[str] = ()) -> list[str]:
+    """Return the names of `legend_names` without numbers: runs that do not differ share one.
+
+    Args:
+        always: keys of `facts` that a name holds even where all runs share their values.
+    """
     found = [facts(config) for config in configs]
-    keys = differing(found)
-    return _numbered(
-        [_name(fact, [key for key in keys if key in fact] or ["choices.norm"]) for fact in found]
-    )
+    differ = differing(found)
+    keys = [key for key in _ordered(found) if key in differ or key in always]
+    return [_name(fact, [key for key in keys if key in fact] or ["choices.norm"]) for fact in found]
 
 
 def headlines(configs: Sequence[Mapping[str, Any]]) -> list[str]:

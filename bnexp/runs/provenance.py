@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,28 @@ def device_name(device: torch.device | str) -> str:
 def peak_memory_bytes(device: torch.device | str) -> int:
     """Return the most memory in use so far: allocated on a CUDA device, else resident in this process.
 
-    Both count from the start of the process unless `torch.cuda.reset_peak_memory_stats` was called.
+    Both count from the last `forget_peak_memory`, or from the start of the process.
     """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def forget_peak_memory(device: torch.device | str) -> None:
+    """Let `peak_memory_bytes` count from now on; a process that runs many jobs has many peaks.
+
+    Does nothing where the system cannot: on the CPU only Linux can.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _version(package: str) -> str | None:

@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,24 +140,9 @@ def records(root: Path) -> list[Path]:
     return sorted(root.glob(f"*/{SWEEPS}/*.json"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def same_jobs(sweep: Sweep, hashes: Iterable[str]) -> bool:
-    """Whether the sweep asks for exactly these configurations, in this order."""
-    return [job.config_hash for job in sweep.jobs] == list(hashes)
-
-
 def _event(line: bytes) -> Event | None:
     try:
         content: Any = json.loads(line)
         return Event(**content)
     except (ValueError, TypeError):
         return None
-
-
-def busy(events: Sequence[Event]) -> set[int]:
-    """Return the processes on this machine that have started a job and not ended it."""
-    open_jobs: dict[int, Event] = {}
-    for event in events:
-        open_jobs.pop(event.job, None)
-        if event.what == "started" and event.host == socket.gethostname():
-            open_jobs[event.job] = event
-    return {event.process for event in open_jobs.values()}

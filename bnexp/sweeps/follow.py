@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bnexp.runs.sweeps import Event, Sweep, busy
+from bnexp.runs.sweeps import Event, Sweep
 
 LOOK_S = 0.3
 
@@ -41,8 +40,6 @@ def stoppable(sweep: Sweep) -> Iterator[None]:
         if sweep.stop_file.exists():
             raise KeyboardInterrupt
         sweep.stop_file.touch()
-        for process in busy(sweep.events()) - {os.getpid()}:
-            os.kill(process, signal.SIGTERM)
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +18,8 @@ from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, RunDirectory, status
 from bnexp.runs.sweeps import Sweep
-
-FATHERLESS_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
-LOOK_S = 0.5
+from bnexp.sweeps.gpus import see_one_of
+from bnexp.sweeps.worker import end_with, stopping_with, work_in
 
 
 class Quiet:
@@ -41,21 +37,29 @@ class RunJob:
     Returns how the job ended. A mistake or a bug in one job is recorded and no error of the launcher's.
 
     Args:
-        record: the sweep's .json file; launcher: the process that waits for the sweep; workers die with it.
+        record: the sweep's .json file.
+        launcher: the process that waits for the sweep; workers that it started die with it.
+        folder: where the sweep was started, which relative paths are meant from.
+        gpus: those of this machine, one for each of the launcher's workers.
     """
 
     record: str
     launcher: int
+    folder: str
+    gpus: tuple[str, ...]
     fail_fast: bool
 
     def __call__(self, node: DictConfig) -> str:
         if os.getppid() == self.launcher:
-            _follow_into_death(self.launcher)
+            end_with(self.launcher)
+            see_one_of(self.gpus, Path(self.record))
+        work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)
         if sweep.stop_file.exists():
             return "waiting"
         try:
-            ended = _run(sweep, job)
+            with stopping_with(sweep):
+                ended = _run(sweep, job)
         except BnexpError as error:
             ended = "failed"
             sweep.add(job, "failed", detail=str(error))
@@ -93,23 +97,3 @@ def told(outcome: Outcome) -> str:
     """Return the end of a run in a few words."""
     accuracy: Any = outcome.metrics.get("accuracy/test")
     return outcome.status + (f", test accuracy {accuracy:.4f}" if accuracy is not None else "")
-
-
-_following: set[int] = set()
-
-
-def _follow_into_death(launcher: int) -> None:
-    """End this worker when its launcher has died: it would go on with the queued jobs, unseen."""
-    if launcher in _following:
-        return
-    _following.add(launcher)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C between two runs; during a run it has a meaning
-
-    def follow() -> None:
-        while os.getppid() == launcher:
-            time.sleep(LOOK_S)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(FATHERLESS_S)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

@@ -23,6 +23,8 @@ from bnexp.composition.choices import conf_dir
 from bnexp.composition.mistakes import reason
 from bnexp.errors import ConfigError
 from bnexp.runs.sweeps import Sweep
+from bnexp.sweeps.gpus import gpus_to_share
+from bnexp.sweeps.hydra_words import sweeper
 from bnexp.sweeps.job import RunJob
 
 ROOT = "bnexp_job"
@@ -36,13 +38,13 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
     Raises:
         ConfigError: Hydra does not know one of its words.
     """
-    task = RunJob(str(sweep.path.resolve()), os.getpid(), fail_fast)
+    task = RunJob(str(sweep.path.resolve()), os.getpid(), os.getcwd(), gpus_to_share(sweep), fail_fast)
     folder = sweep.path.with_suffix(".launcher").resolve()
-    with _multirun(folder, hydra_words) as (config, context):
-        sweeper: Any = Plugins.instance().instantiate_sweeper(
+    with multirun(folder, hydra_words) as (config, context):
+        made: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
-        for job in sweeper.sweep([f"job={number}" for number in jobs]):
+        for job in made.sweep([f"job={number}" for number in jobs]):
             job.return_value  # noqa: B018  raises what the launcher itself ran into
 
 
@@ -52,12 +54,21 @@ def check(hydra_words: Sequence[str]) -> None:
     Raises:
         ConfigError: says why.
     """
-    with _multirun(Path(), hydra_words):
+    with multirun(Path(), hydra_words):
         pass
 
 
 @contextmanager
-def _multirun(folder: Path, hydra_words: Sequence[str]) -> Iterator[tuple[DictConfig, HydraContext]]:
+def multirun(
+    folder: Path, hydra_words: Sequence[str], root: str = ROOT
+) -> Iterator[tuple[DictConfig, HydraContext]]:
+    """Give what Hydra's sweepers and launchers are made from.
+
+    Args:
+        folder: where launchers keep what is theirs; root: the configuration that each job's words apply to.
+    Raises:
+        ConfigError: Hydra does not know one of its words.
+    """
     setup_globals()
     ConfigStore.instance().store(ROOT, {"job": 0})
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
@@ -65,7 +76,9 @@ def _multirun(folder: Path, hydra_words: Sequence[str]) -> Iterator[tuple[DictCo
         assert hydra is not None
         try:
             overrides = [*_settings(folder), *hydra_words]
-            config = hydra.compose_config(ROOT, overrides, RunMode.MULTIRUN, with_log_configuration=False)
+            if sweeper(hydra_words) is None:
+                overrides.append("hydra/sweeper=bnexp")
+            config = hydra.compose_config(root, overrides, RunMode.MULTIRUN, with_log_configuration=False)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(reason(error)) from error
         yield config, HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
@@ -74,7 +87,6 @@ def _multirun(folder: Path, hydra_words: Sequence[str]) -> Iterator[tuple[DictCo
 def _settings(folder: Path) -> list[str]:
     """Return what keeps Hydra from making folders and logs of its own; launchers keep theirs in `folder`."""
     return [
-        "hydra/sweeper=bnexp",
         f"hydra.sweep.dir='{folder}'",
         "hydra.sweep.subdir=.",
         "hydra.output_subdir=null",

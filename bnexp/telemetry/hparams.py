@@ -10,10 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnexp.config import TrainConfig
-from bnexp.protocols import Status
+
+if TYPE_CHECKING:  # `bnexp tb` writes summaries without waiting for torch
+    from bnexp.protocols import Status
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 STUDIED = (
@@ -79,16 +81,22 @@ def end_session(folder: Path, status: Status) -> None:
     an event file of its own, so that a run that goes on after a failure can take it back: of several ends
     TensorBoard believes the first.
     """
-    from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
-    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
     from torch.utils.tensorboard import FileWriter
 
     if status not in ENDINGS:
         return
-    end = SessionEndInfo(status=api_pb2.Status.Value(ENDINGS[status]), end_time_secs=time.time())
     writer = FileWriter(str(folder), filename_suffix=END)
-    writer.add_summary(_summary("session_end_info", end), 0)
+    writer.add_summary(session_end(status), 0)
     writer.close()
+
+
+def session_end(status: Status) -> Any:
+    """Return the summary that ends a run in the table, with one of the statuses of ENDINGS."""
+    from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
+    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
+
+    end = SessionEndInfo(status=api_pb2.Status.Value(ENDINGS[status]), end_time_secs=time.time())
+    return _summary("session_end_info", end)
 
 
 def take_back_end(folder: Path) -> None:

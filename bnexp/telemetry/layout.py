@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 OVERVIEW = {
@@ -16,6 +16,11 @@ PAGE = 12  # charts of a category that TensorBoard shows together
 GAPS = {
     "means, in standard deviations": "running_gap/.+/mean$",
     "variances, log ratio": "running_gap/.+/var$",
+}
+OVER_SEEDS = {
+    "loss and accuracy": ("loss/train", "loss/val", "accuracy/train", "accuracy/val", "grad_norm"),
+    "running statistics against the batch's": ("running_gap/.+/mean", "running_gap/.+/var"),
+    "medians before and after the norm": ("percentile/.+/in/50", "percentile/.+/out/50"),
 }
 
 
@@ -32,7 +37,7 @@ def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
 
     categories = [_category("loss and accuracy", [_lines(*chart) for chart in OVERVIEW.items()])]
     for side, title in (("in", "before the norm"), ("out", "after the norm")):
-        bands = [_band(layer, f"percentile/{layer}/{side}") for layer in _as_shown(layers)]
+        bands = [_percentiles(layer, f"percentile/{layer}/{side}") for layer in _as_shown(layers)]
         categories.append(_category(f"percentiles 15, 50, 85 {title}", bands))
     if tracking:
         gaps = [_lines(*chart) for chart in GAPS.items()]
@@ -43,12 +48,38 @@ def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
     return _summary(Layout(category=[category for category in categories if category.chart]))
 
 
-def _as_shown(layers: Sequence[str]) -> list[str]:
-    """Return the layers so that their bands stand in the order of the network.
+def band(tag: str) -> tuple[str, str]:
+    """Return the tags of a band's edges around the mean of `tag`; by name they come last of all scalars."""
+    return f"seed_band/{tag}/lower", f"seed_band/{tag}/upper"
+
+
+def has_band(tag: str) -> bool:
+    """Whether the mean of a scalar over seeds is shown with a band."""
+    return any(re.fullmatch(pattern, tag) for patterns in OVER_SEEDS.values() for pattern in patterns)
+
+
+def seeds_layout(tags: Collection[str]) -> Any:
+    """Return the summary that gives the means over seeds their charts: a band for each of `tags` with one.
+
+    All runs of means need the same: of a part of the page that two layouts share, TensorBoard (2.21) loses
+    the charts that only the second one has.
+    """
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    categories = []
+    for title, patterns in OVER_SEEDS.items():
+        found = [tag for pattern in patterns for tag in tags if re.fullmatch(pattern, tag)]
+        charts = [_margin(tag, tag, *band(tag)) for tag in _as_shown(found)]
+        categories.append(_category(f"mean ± std over seeds: {title}", charts))
+    return _summary(Layout(category=[category for category in categories if category.chart]))
+
+
+def _as_shown(names: Sequence[str]) -> list[str]:
+    """Return what has bands so that it stands in the given order.
 
     TensorBoard (2.21) shows the bands of a page, unlike lines, from the last to the first.
     """
-    return [layer for at in range(0, len(layers), PAGE) for layer in reversed(layers[at : at + PAGE])]
+    return [name for at in range(0, len(names), PAGE) for name in reversed(names[at : at + PAGE])]
 
 
 def _category(title: str, charts: Sequence[Any]) -> Any:
@@ -64,10 +95,14 @@ def _lines(title: str, pattern: str) -> Any:
     return Chart(title=title, multiline=MultilineChartContent(tag=[pattern]))
 
 
-def _band(title: str, prefix: str) -> Any:
+def _percentiles(title: str, prefix: str) -> Any:
+    return _margin(title, f"{prefix}/50", f"{prefix}/15", f"{prefix}/85")
+
+
+def _margin(title: str, value: str, lower: str, upper: str) -> Any:
     from tensorboard.plugins.custom_scalar.layout_pb2 import Chart, MarginChartContent
 
-    series = MarginChartContent.Series(value=f"{prefix}/50", lower=f"{prefix}/15", upper=f"{prefix}/85")
+    series = MarginChartContent.Series(value=value, lower=lower, upper=upper)
     return Chart(title=title, margin=MarginChartContent(series=[series]))
 
 

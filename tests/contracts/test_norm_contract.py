@@ -115,6 +115,19 @@ def test_shape_and_dtype_stay(
 
 
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_no_examples_give_none_and_gradients_of_zero(
+    factory: BoundNorm, shape: tuple[int, ...], training: bool
+) -> None:
+    norm = make(factory, shape).train(training)
+    x = draw(shape)[:0].requires_grad_()
+    y = norm(x)
+    y.sum().backward()
+    assert (y.shape, y.dtype) == (x.grad.shape, x.dtype) == (x.shape, x.dtype)
+    for name, parameter in norm.named_parameters():
+        assert torch.equal(parameter.grad, torch.zeros_like(parameter)), name
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_gradients_agree_with_finite_differences(
     factory: BoundNorm, shape: tuple[int, ...], training: bool
 ) -> None:

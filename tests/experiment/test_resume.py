@@ -44,6 +44,10 @@ STOPS = [
     (("precision=bfloat16", "checkpoint.every=2"), 8),
     (("channels_last=true", "model=resnet", "model.depth=8", "model.width=4"), 8),
     (("data.val_fraction=0",), 8),
+    (("norm=renorm",), 8),  # its limits grow from step 2 to step 14
+    (("norm=renorm", "model=simple_cnn", "accumulate=2"), 3),
+    (("norm=noisy",), 9),
+    (("norm=noisy", "norm_batch=4", "data.augment=true"), 8),
     (("steps=8", "telemetry=default"), 7),
     ((*IMPATIENT, "early_stopping.patience=2"), 5 * STEPS_PER_EPOCH + 2),
     ((*IMPATIENT, "early_stopping.patience=2"), 5 * STEPS_PER_EPOCH),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from oracles import assert_close
 from whole_runs import Ran, Train, assert_same, load, ready
 
 from bnexp import cli
@@ -194,6 +195,55 @@ def test_a_run_without_weights_is_refused(tmp_path: Path, source: Ran) -> None:
     shutil.copytree(source.path, tmp_path / "empty", ignore=shutil.ignore_patterns("*.pt"))
     with pytest.raises(CheckpointError, match=r"holds neither best\.pt nor last\.pt"):
         built(tmp_path, f"weights={tmp_path}/empty")
+
+
+NETWORKS = [
+    ("model=lenet", "placement=pre"),
+    ("model=lenet", "placement=post"),
+    ("model=simple_cnn", "model.dropout=0", "placement=pre", "fused=true"),
+    ("model=mlp", "model.hidden=[20,20]", "placement=pre", "head_norm=none"),
+    *(
+        ("model=resnet", "model.depth=8", "model.width=4", f"placement={placement}")
+        for placement in ("pre", "post", "preact")
+    ),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=" ".join)
+@pytest.mark.parametrize("source_norm", ["custom", "builtin", "renorm"])
+def test_a_batch_norms_run_goes_on_with_its_norms_frozen(
+    train: Train, tmp_path: Path, network: tuple[str, ...], source_norm: str
+) -> None:
+    """A frozen network has biases that a batch norm's has not; with zeros for them it is the same."""
+    words = (*network, "telemetry=none")
+    trained = train(*words, f"norm={source_norm}", "epochs=1")
+    weights = f"weights={trained.directory.last_file}"
+    images = torch.randn(5, 1, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits = []
+    for norm in (source_norm, "frozen"):
+        prepared = built(tmp_path, *words, f"norm={norm}", weights)
+        model = prepared.parts.learner.model.double()
+        logits.append(model.eval()(images))
+    assert_close(logits[1], logits[0], rtol=1e-12, atol=1e-12)
+    assert_close(model.train()(images), logits[0], rtol=1e-12, atol=1e-12)
+    lacking = set(model.state_dict()) - set(trained.last["model"])
+    told = [note for note in prepared.notes if "zeros stand there" in note]
+    assert len(told) == bool(lacking)
+    for name in lacking:
+        assert not model.state_dict()[name].any(), name
+
+
+def test_a_frozen_run_begins_where_the_batch_norms_run_ended(train: Train) -> None:
+    trained = train("norm=custom", "epochs=2", "data.val_fraction=0.5")
+    tuned = train("norm=frozen", f"weights={trained.path}", "steps=2", "data.val_fraction=0.5")
+    assert tuned.rows[0]["loss/val"] == pytest.approx(trained.result["loss/val"], rel=1e-6)
+    assert tuned.rows[0]["accuracy/val"] == trained.result["accuracy/val"]
+    norms = [name for name in tuned.last["model"] if ".norm." in name]
+    assert len(norms) == 16
+    for name in norms:
+        assert torch.equal(tuned.last["model"][name], trained.best["model"][name])
+    bias = tuned.last["model"]["conv1.linear.bias"]
+    assert bool((bias != 0).all()), "it learns like any other"
 
 
 def built(tmp_path: Path, *words: str) -> Experiment:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from oracles import assert_close
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnexp.errors import ConfigError
 from bnexp.norms import compiled, core
@@ -167,6 +168,50 @@ def test_it_leaves_what_it_cannot_take_to_torch() -> None:
     seen = []
     torch.func.vmap(lambda v: seen.append(compiled.usable(v, *given)) or v)(x)
     assert seen == [False]
+
+
+def test_values_that_are_not_in_memory_are_left_to_torch() -> None:
+    """Zeros without memory have a null pointer; a negated view is -1 times what its memory holds."""
+    x, dy, (weight, bias) = drawn(8, 4), drawn(8, 4, seed=1), parameters(4)
+    zeros, negated = torch._efficientzerotensor(8, 4), torch.complex(x, -x).conj().imag
+    assert zeros.data_ptr() == 0 and negated.is_neg()
+    compare(run(x, zeros, weight, bias)[3:], [torch.zeros_like(v) for v in (x, weight, bias)], rtol=0, atol=0)
+    assert_close(normalize_by_batch(zeros, weight, bias, EPS)[0], bias.expand(8, 4), rtol=0, atol=1e-6)
+    compare(run(x, torch.complex(dy, -dy).conj().imag, weight, bias), run(x, dy, weight, bias), 1e-6, 1e-6)
+    shift = torch.complex(bias, -bias).conj().imag.detach()
+    one, other = (normalize_by_batch(x, weight, b, EPS)[0] for b in (shift, bias))
+    assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_operations_that_are_recorded_are_torchs() -> None:
+    """The compiled core leaves no trace: a recorded graph would return memory that nothing has written to."""
+    x, dy, given = drawn(8, 4, 3), drawn(8, 4, 3, seed=1), parameters(4)
+
+    def step(x: Tensor, dy: Tensor) -> Everything:
+        leaf = x.detach().requires_grad_()
+        y, *moments = normalize_by_batch(leaf, *given, EPS)
+        return y.detach(), *moments, *torch.autograd.grad(y, [leaf, *given], dy)
+
+    other, other_dy = drawn(8, 4, 3, seed=5), drawn(8, 4, 3, seed=6)
+    recorded = make_fx(step)(x, dy)
+    with torch.no_grad():
+        replayed = recorded(other, other_dy)
+    compare(replayed, step(other, other_dy), rtol=1e-5, atol=1e-6)
+    y, _, _ = normalize_by_batch(leaf := other.clone().requires_grad_(), *given, EPS)
+    backward = make_fx(lambda dy: torch.autograd.grad(y, leaf, dy, retain_graph=True)[0])(dy)
+    with torch.no_grad():
+        replayed = backward(other_dy)
+    assert_close(replayed, torch.autograd.grad(y, leaf, other_dy)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_saved_tensors_may_come_back_in_another_layout() -> None:
+    x, dy, given = drawn(6, 4, 5, 5), drawn(6, 4, 5, 5, seed=1), parameters(4)
+
+    def moved(v: Tensor) -> Tensor:
+        return v.transpose(2, 3).contiguous().transpose(2, 3) if v.dim() == 4 else v
+
+    with torch.autograd.graph.saved_tensors_hooks(lambda v: v.clone(), moved):
+        compare(run(x, dy, *given), written_out(x, dy, *given), rtol=1e-5, atol=1e-6)
 
 
 def test_large_inputs_are_shared_among_threads() -> None:

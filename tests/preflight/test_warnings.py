@@ -188,6 +188,21 @@ def test_networks_that_learn_without_a_norm_are_not_told(words: tuple[str, ...])
     assert warned("norm=none", *words) == []
 
 
+def test_frozen_norms_that_nothing_has_filled_count_as_none(tmp_path: Path) -> None:
+    assert one("norm=frozen").startswith("4 sigmoids and frozen norms that no weights=RUN has filled: ")
+    assert warned("norm=frozen", "activation=relu") == []
+    torch.save(assembly.build(composed().config).learner.model.state_dict(), tmp_path / "start.pt")
+    assert warned("norm=frozen", f"weights={tmp_path / 'start.pt'}") == []
+
+
+def test_frn_in_dense_layers_is_told_to_be_a_sign() -> None:
+    line = one("norm=frn")
+    assert line.startswith("frn over one value a channel in dense1.norm, dense2.norm is x / sqrt(x^2 + 1e-4)")
+    assert "head_norm=group" in line
+    assert warned("norm=frn", "head_norm=group") == []
+    assert warned("norm=frn", "model=resnet") == []
+
+
 def test_weight_decay_on_norms_is_told_where_it_reaches_them() -> None:
     words = (CALM, "optimizer.weight_decay=0.0005")
     assert one(*words).startswith("weight decay 0.0005 also pulls weights and biases of norms towards 0")

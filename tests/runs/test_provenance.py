@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bnexp.runs import provenance
-from bnexp.runs.provenance import device_name, peak_memory_bytes, where
+from bnexp.runs.provenance import device_name, forget_peak_memory, peak_memory_bytes, where
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs the git command")
 
@@ -107,6 +107,18 @@ def test_peak_memory_is_in_bytes():
     # The kernel batches its counters, so the two may differ by a few pages a thread.
     assert peak_memory_bytes("cpu") == pytest.approx(high_water_kb * 1024, rel=0.05)
     assert len(block) < peak_memory_bytes(torch.device("cpu"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak")
+def test_each_run_of_a_process_has_a_peak_of_its_own():
+    size = 256 * 1024**2
+    forget_peak_memory("cpu")
+    before = peak_memory_bytes("cpu")
+    block = bytearray(b"x") * size
+    assert peak_memory_bytes("cpu") - before == pytest.approx(size, rel=0.1)
+    del block
+    forget_peak_memory("cpu")
+    assert peak_memory_bytes("cpu") - before < size / 4
 
 
 def test_a_device_without_a_name_of_its_own_is_the_processor():

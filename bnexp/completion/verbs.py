@@ -1,0 +1,117 @@
+"""Where in a command line the cursor is: which verb, and which of its options or arguments comes next.
+
+Read from the Click command that typer makes, so a new verb or option appears by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnexp.completion.candidate import Candidate
+
+
+@dataclass
+class Place:
+    """The state after some words.
+
+    command: the Click command, or group of commands, that they lead to.
+    verb: its name, with that of its group in front: `runs show`; empty at the beginning.
+    option: the option whose value comes next, if one does.
+    positional: words of the command that are no options.
+    options: the last value of each option that was given, by the name of its parameter.
+    """
+
+    command: Any
+    verb: str = ""
+    option: Any = None
+    positional: list[str] = field(default_factory=list)
+    options: dict[str, str] = field(default_factory=dict)
+    dashes_are_words: bool = False
+
+    @property
+    def argument(self) -> Any:
+        """The argument that the next word belongs to, None where no more are taken."""
+        left = len(self.positional)
+        for parameter in self.command.params:
+            if parameter.param_type_name == "argument":
+                if parameter.nargs == -1 or left < parameter.nargs:
+                    return parameter
+                left -= parameter.nargs
+        return None
+
+    @property
+    def unnamed(self) -> Place:
+        """The command that `bnexp runs` stands for where no verb follows: `list`."""
+        default = _commands(self).get("list") if self.verb else None
+        return Place(default, f"{self.verb} list") if default is not None else self
+
+
+def place(root: Any, words: Sequence[str]) -> Place | None:
+    """Follow `words`, which come after the program's name; None where they name no verb."""
+    here = Place(root)
+    for word in words:
+        if here.option is None and word in _commands(here):
+            here = Place(here.command.commands[word], f"{here.verb} {word}".strip())
+            continue
+        here = here.unnamed
+        if here.option is None and not here.verb and not word.startswith("-"):
+            return None
+        _take(here, word)
+    return here
+
+
+def option(here: Place, name: str) -> Any:
+    """Return the option that is called `name` here, None where none is."""
+    return next((option for option in _options(here) if name in _names(option)), None)
+
+
+def option_names(here: Place) -> Iterator[Candidate]:
+    """Give the options that can still be given."""
+    for option in _options(here):
+        if option.name not in here.options or option.multiple:
+            yield from (Candidate(name, option.help or "") for name in _names(option))
+    if here.command.add_help_option:
+        yield Candidate("--help", "Show what there is and exit.")
+
+
+def commands(here: Place) -> Iterator[Candidate]:
+    """Give the verbs that may come next."""
+    for name, command in _commands(here).items():
+        if not command.hidden:
+            yield Candidate(name, command.get_short_help_str(100))
+
+
+def _take(here: Place, word: str) -> None:
+    """Take a word that is no verb."""
+    if here.option is not None:
+        here.options[here.option.name], here.option = word, None
+    elif here.dashes_are_words or not word.startswith("-"):
+        here.positional.append(word)
+    elif word == "--":
+        here.dashes_are_words = True
+    else:
+        _take_option(here, word)
+
+
+def _take_option(here: Place, word: str) -> None:
+    name, equals, value = word.partition("=")
+    found = option(here, name)
+    if found is None:
+        return
+    here.options[found.name] = value
+    if not equals and not found.is_flag:
+        here.option = found
+
+
+def _commands(here: Place) -> dict[str, Any]:
+    return getattr(here.command, "commands", {})
+
+
+def _options(here: Place) -> list[Any]:
+    return [one for one in here.command.params if one.param_type_name == "option" and not one.hidden]
+
+
+def _names(option: Any) -> list[str]:
+    return [*option.opts, *option.secondary_opts]

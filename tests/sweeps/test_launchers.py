@@ -1,0 +1,102 @@
+"""Launchers and sweepers that are extras, on real processes of their own."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from real_sweeps import QUICK, bnexp, events, results
+
+from bnexp.composition.words import key
+from bnexp.errors import ConfigError
+from bnexp.sweeps.hydra_words import completed
+
+
+def installed(module: str, extra: str) -> pytest.MarkDecorator:
+    reason = f"needs pip install 'bnexp[{extra}]'"
+    return pytest.mark.skipif(find_spec(f"hydra_plugins.{module}") is None, reason=reason)
+
+
+@pytest.mark.slow
+@installed("hydra_ray_launcher", "ray")
+def test_three_jobs_run_on_a_local_ray_cluster(tmp_path: Path) -> None:
+    """In processes of Ray's, with the results of one process."""
+    words = ("-m", "norm=custom,none,group", *QUICK)
+    cluster = ("hydra/launcher=ray", "+hydra.launcher.ray.init.include_dashboard=false")
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "here").mkdir()
+    done = bnexp(tmp_path / "ray", "train", *words, *cluster)
+    assert done.returncode == 0, done.stderr
+    assert bnexp(tmp_path / "here", "train", *words).returncode == 0
+    on_ray, here = results(tmp_path / "ray"), results(tmp_path / "here")
+    assert on_ray.keys() == here.keys()
+    assert len(on_ray) == 3
+    for found, result in here.items():
+        assert on_ray[found]["status"] == "finished"
+        assert on_ray[found]["loss/test"] == result["loss/test"]
+    workers = {event["process"] for event in events(tmp_path / "ray")}
+    assert workers.isdisjoint(event["process"] for event in events(tmp_path / "here"))
+
+
+@pytest.mark.slow
+@installed("hydra_optuna_sweeper", "optuna")
+def test_optuna_chooses_jobs_and_learns_their_validation_accuracy(tmp_path: Path) -> None:
+    words = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=1")
+    done = bnexp(
+        tmp_path, "train", *words, "optimizer.lr=interval(0.01,0.1)", "norm=custom,group", "decay=0.8", *QUICK
+    )
+    assert done.returncode == 0, done.stderr
+    found = list(results(tmp_path).values())
+    assert len(found) == 3
+    assert {result["config"]["momentum"] for result in found} == {0.2}
+    assert all(0.01 <= result["config"]["optimizer"]["lr"] <= 0.1 for result in found)
+    (best,) = tmp_path.glob("runs/*/sweeps/*.launcher/optimization_results.yaml")
+    worth = next(float(line.split()[1]) for line in best.read_text().splitlines() if "best_value" in line)
+    assert worth == max(result["accuracy/val"] for result in found)
+    (record,) = tmp_path.glob("runs/*/sweeps/*.json")
+    assert [job["config_hash"] for job in json.loads(record.read_text())["jobs"]] == [
+        result["config_hash"] for result in sorted(found, key=lambda result: order(tmp_path, result))
+    ]
+    assert len(json.loads(bnexp(tmp_path, "runs", f"sweep={record.stem}", "--json").stdout)) == 3
+
+
+def order(folder: Path, result: dict) -> float:
+    jobs = {event["run"]: event["job"] for event in events(folder)}
+    for run, job in jobs.items():
+        if json.loads((Path(run) / "result.json").read_text())["config_hash"] == result["config_hash"]:
+            return job
+    return math.inf
+
+
+def test_jobs_is_hydras_joblib_launcher() -> None:
+    words = completed(["norm=custom", "hydra.launcher.verbose=1"], jobs=3)
+    assert words[0] == "hydra.launcher.verbose=1"
+    assert {"hydra/launcher=joblib", "hydra.launcher.n_jobs=3"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs", "told"),
+    [
+        (["hydra/launcher=ray"], 2, "not both"),
+        ([], 0, "--jobs must be at least 1, got 0"),
+    ],
+)
+def test_mistakes_about_launchers_are_told(words: list[str], jobs: int, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        completed(words, jobs)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnexp.sweeps.hydra_words.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'bnexp\[slurm\]'"):
+        completed(["hydra/launcher=submitit_slurm"], None)
+
+
+def test_a_cluster_that_runs_is_joined_without_a_size_of_memory() -> None:
+    """Ray refuses object_store_memory then, and Hydra's launcher would give it one."""
+    joined = completed(["hydra/launcher=ray", "hydra.launcher.ray.init.address=auto"], None)
+    assert "hydra.launcher.ray.init.object_store_memory" in map(key, joined)
+    assert completed(["hydra/launcher=ray"], None) == ["hydra/launcher=ray"]
