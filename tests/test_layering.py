@@ -37,6 +37,7 @@ LAYERS = {
     "display": 7,
     "figures": 7,
     "sweeps": 8,
+    "report": 8,
     "commands": 9,
     "cli": 10,
 }

@@ -52,7 +52,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
         axes.set_xlabel("step")
         axes.set_ylabel("cross-entropy loss" if quantity == "loss" else "accuracy")
         if quantity == "loss":
-            _scale_loss(axes)
+            scale_loss(axes)
         for group in groups:
             _mark_divergence(axes, group, quantity)
     handles = [_handle(group) for group in groups]
@@ -95,7 +95,7 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
     raw, validation = (_of_split(group, f"{quantity}/{split}") for split in ("train", "val"))
-    training = [_smooth(series) for series in raw]
+    training = [smooth(series) for series in raw]
     color, marker = group.look.color, group.look.marker
     if len(raw) == 1 and training[0] is not raw[0]:
         axes.plot(raw[0].steps, raw[0].values, color=color, lw=0.5, alpha=0.35)
@@ -109,7 +109,7 @@ def _of_split(group: Group, tag: str) -> list[Series]:
     return [run.metrics[tag] for run in group.members if tag in run.metrics]
 
 
-def _smooth(series: Series) -> Series:
+def smooth(series: Series) -> Series:
     width = 2 * (len(series) // (2 * SMOOTHING_PARTS)) + 1
     return series if width == 1 else Series(series.steps, smoothed(series.values, width))
 
@@ -127,19 +127,24 @@ def _draw_mean(axes: Axes, members: Sequence[Series], color: str) -> Line2D | No
     return axes.plot(mean.steps, mean.values, color=color, markevery=max(1, len(mean) // 8))[0]
 
 
-def _scale_loss(axes: Axes) -> None:
-    """Take a logarithmic axis where it is needed; a loss far above all first ones leaves the panel."""
-    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+def scale_loss(*sharing: Axes) -> None:
+    """Take a logarithmic axis where it is needed; a loss far above all first ones leaves the panel.
+
+    Args:
+        sharing: panels with one vertical axis.
+    """
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for axes in sharing for line in axes.lines]
     values = np.concatenate([np.zeros(0), *curves])
     values = values[np.isfinite(values) & (values > 0)]
     top = HIGHEST * max((curve[0] for curve in curves if np.isfinite(curve[0])), default=1.0)
     inside = values[values <= top]
     if not inside.size:
         return
-    if np.log10(inside.max() / inside.min()) > DECADES_FOR_LOG:
-        axes.set_yscale("log")
-    if values.max() > top:
-        axes.set_ylim(inside.min() / 1.2, top)
+    for axes in sharing:
+        if np.log10(inside.max() / inside.min()) > DECADES_FOR_LOG:
+            axes.set_yscale("log")
+        if values.max() > top:
+            axes.set_ylim(inside.min() / 1.2, top)
 
 
 def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:

@@ -1,0 +1,44 @@
+"""Lines that the HTML and the Markdown of a report share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnexp.display.comparison import NAMES
+from bnexp.report.content import Content, Warned
+from bnexp.report.reproduce import Circumstance
+
+
+def where(warned: Warned) -> str:
+    """Return the configurations in which a warning fired."""
+    return "; ".join(f"{name} ({count})" for name, count in warned.where.items())
+
+
+def circumstance(found: Circumstance) -> str:
+    """Return the value that all runs share, or each with the number of its runs."""
+    if not found.differs:
+        return next(iter(found.values))
+    return "; ".join(f"{value} ({count} runs)" for value, count in found.values.items())
+
+
+def nothing_differs(found: Sequence[Circumstance]) -> str:
+    """Say whether all runs were computed alike."""
+    differ = [one.name for one in found if one.differs]
+    if not differ:
+        return "All runs were computed by the same code and versions on the same machine."
+    return f"The runs do not share: {', '.join(differ)}."
+
+
+def runs_table(content: Content) -> tuple[list[str], list[list[str]]]:
+    """Return titles and rows of the table of all runs."""
+    metrics = content.comparison.metrics
+    headers = ["run", "status", *(NAMES.get(tag, tag) for tag in metrics), "command"]
+    rows = [
+        [record.name, record.status, *(_number(record.metric(tag)) for tag in metrics), command]
+        for record, command in zip(content.records, content.run_commands, strict=True)
+    ]
+    return headers, rows
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
