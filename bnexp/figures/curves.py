@@ -44,9 +44,9 @@ def draw(columns: Sequence[Column], legend: Sequence[Group]) -> Drawing:
     """Draw a row for each quantity that was logged; all panels of a row share their vertical axis.
 
     A line is the mean over the runs of a group that did not diverge, at the steps that all of them logged; a
-    band is one standard deviation (n - 1) to both sides. Runs that diverged are thin lines that end in a
-    cross. Training is smoothed as in `bnexp.figures.loss`. Training accuracy is drawn without a validation
-    split only.
+    band is one standard deviation (n - 1) to both sides, within the range of the runs. Runs that diverged
+    are thin lines that end in a cross. Training is smoothed as in `bnexp.figures.loss`. Training accuracy is
+    drawn without a validation split only.
 
     Args:
         legend: one group for each look.
@@ -145,12 +145,20 @@ def _draw_group(axes: Axes, group: Group, tag: str, position: Position) -> None:
     kept = [run for run in logged if run not in diverged]
     if not kept:
         return
-    mean, spread = average([_seen(run.metrics[tag], tag) for run in kept])
+    members = [_seen(run.metrics[tag], tag) for run in kept]
+    mean, low, high = _mean_and_band(members)
     x = np.mean([position(run, mean.steps) for run in kept], axis=0)
     color, marker = group.look.color, group.look.marker if len(mean) <= FEW_POINTS else ""
-    if len(kept) > 1:
-        axes.fill_between(x, mean.values - spread, mean.values + spread, color=color, alpha=0.18, lw=0)
+    axes.fill_between(x, low, high, color=color, alpha=0.18, lw=0)
     axes.plot(x, mean.values, color=color, ls=group.look.line, marker=marker, mfc="white")
+
+
+def _mean_and_band(members: Sequence[Series]) -> tuple[Series, Array, Array]:
+    """Return the mean, and one standard deviation to both sides of it within the range of the members."""
+    mean, spread = average(members)
+    values = np.stack([one.values[np.isin(one.steps, mean.steps)] for one in members])
+    low = np.maximum(mean.values - spread, values.min(axis=0))
+    return mean, low, np.minimum(mean.values + spread, values.max(axis=0))
 
 
 def _mark_divergence(axes: Axes, group: Group, tag: str, position: Position) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from bnexp.figures.gradients import NEEDS, PREFIX, least, magnitude_quantile, magnitudes, weights
@@ -14,6 +15,7 @@ from bnexp.runs.layers import choose
 
 MOST_LAYERS = 5
 ROW_IN = 0.5
+HIGHEST = 2.0  # times the median of the panels' peaks: a narrow bucket with a value or two leaves its panel
 
 
 def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
@@ -35,12 +37,17 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
             _draw_magnitudes(axes, found, run.look.color)
             axes.tick_params(axis="x", which="minor", bottom=False)
     every = [found for steps in first.values() for _, found in steps]
-    grid[0, 0].set(xscale="log", xlim=(least(every), None), ylim=(0, None), yticks=[])
+    grid[0, 0].set(xscale="log", xlim=(least(every), None), ylim=(0, _highest(every)), yticks=[])
     figure.supxlabel("magnitude of the gradient |g|, density per decade")
     latest = max(step for steps in first.values() for step, _ in steps)
     if latest > 0:
         notes.append(f"these gradients are the first recorded, of step {latest}, not of initialization")
     return Drawing(figure, notes + chosen.notes)
+
+
+def _highest(every: Sequence[Distribution]) -> float | None:
+    peaks = [float(density.max()) for found in every if (density := magnitudes(found)[1]).size]
+    return min(1.05 * max(peaks), HIGHEST * float(np.median(peaks))) if peaks else None
 
 
 def _draw_magnitudes(axes: Axes, found: Distribution, color: str) -> None:

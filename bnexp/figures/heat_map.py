@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import mode
 
 import matplotlib
 import numpy as np
@@ -46,7 +47,7 @@ def _draw_map(axes: Axes, crossed: Crossed) -> None:
     edges = [np.arange(size + 1) - 0.5 for size in reversed(means.shape)]
     axes.pcolormesh(*edges, np.ma.masked_invalid(means), cmap=colors, norm=scale, edgecolor="white", lw=1.5)
     axes.invert_yaxis()
-    usual = max(cell.runs for row in crossed.cells for cell in row)
+    usual = mode(cell.runs for row in crossed.cells for cell in row if cell.runs)
     for (row, column), mean in np.ndenumerate(means):
         bright = scale(mean) if crossed.higher_is_better else 1 - scale(mean)
         color = "black" if not np.isfinite(mean) or bright > DARK else "white"

@@ -56,3 +56,11 @@ def _draw_place(axes: Axes, run: Shown, tag: str, color: str, line: object) -> N
     for edge in (low, high):
         axes.plot(epochs, edge.values, color=color, ls=line, lw=0.5)
     axes.plot(epochs, middle.values, color=color, ls=line, lw=1.4)
+    if len(epochs) == 1:
+        axes.errorbar(
+            epochs,
+            middle.values,
+            [middle.values - low.values, high.values - middle.values],
+            fmt="o",
+            color=color,
+        )

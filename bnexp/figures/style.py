@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bnexp.errors import ConfigError
@@ -77,6 +78,12 @@ def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
     columns = max(1, min(len(names), int(letters_a_line // (max(map(len, names)) + 8))))
     figure.set_figheight(figure.get_figheight() + LEGEND_LINE_IN * math.ceil(len(names) / columns))
     figure.legend(handles, names, loc="outside upper center", ncols=columns)
+
+
+def darker(color: str) -> tuple[float, float, float]:
+    """Return a colour mixed with black, so that letters in it can be read on white."""
+    red, green, blue = (0.65 * part for part in to_rgb(color))
+    return red, green, blue
 
 
 def keep_bulk(*sharing: Axes) -> None:

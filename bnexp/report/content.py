@@ -10,6 +10,7 @@ from bnexp.display.comparison import Comparison
 from bnexp.report.picture import Picture
 from bnexp.report.pictures import pictures
 from bnexp.report.question import in_short, question
+from bnexp.report.question import title as heading
 from bnexp.report.reproduce import Circumstance, Command, circumstances, commands, commands_of_runs
 from bnexp.runs.log import warnings
 from bnexp.runs.records import Record
@@ -59,10 +60,9 @@ def collect(comparison: Comparison, *, title: str | None, own: str) -> Content:
         CheckpointError: the rows of a run are damaged.
     """
     records = [record for group in comparison.groups for record in group.records]
-    asked = question(records)
     return Content(
-        title=title or "Comparison of normalization layers",
-        question=asked,
+        title=title or heading(records),
+        question=question(records),
         in_short=in_short(comparison),
         comparison=comparison,
         divergences=divergences(comparison),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from itertools import groupby
@@ -12,9 +13,11 @@ from bnexp.report.content import Content, Warned
 from bnexp.report.picture import Picture
 from bnexp.report.reproduce import Circumstance
 from bnexp.report.svg import inline
-from bnexp.report.wording import circumstance, nothing_differs, runs_table, where
+from bnexp.report.wording import circumstances_table, nothing_differs, runs_table, where
 
 STYLE = Path(__file__).with_name("page.css")
+MOST_OPEN = 24  # rows of a table that is not folded
+BREAKS = re.compile(r" (?=\(|± 95 %|- baseline)")
 MARK = " *"  # of the best in a column
 
 
@@ -66,7 +69,9 @@ def _comparison(content: Content) -> str:
     comparison = content.comparison
     words = len(comparison.groups[0].choices) or 1
     table = _table(comparison.headers(), comparison.rows(), words)
-    return table + _list([*legend(comparison), *comparison.notes], "soft")
+    return table + "".join(
+        f'<p class="note">{escape(note)}</p>\n' for note in [*legend(comparison), *comparison.notes]
+    )
 
 
 def _diverged(content: Content) -> str:
@@ -105,25 +110,26 @@ def _reproduce(content: Content) -> str:
 
 
 def _circumstances(found: Sequence[Circumstance]) -> str:
-    rows = "".join(map(_circumstance, found))
+    rows = "".join(_circumstance(*row) for row in circumstances_table(found))
     return f"<p>{escape(nothing_differs(found))}</p>\n<table>\n<tbody>\n{rows}</tbody>\n</table>"
 
 
-def _circumstance(one: Circumstance) -> str:
-    differs = ' class="differs"' if one.differs else ""
-    return f'<tr><th scope="row">{escape(one.name)}</th><td{differs}>{escape(circumstance(one))}</td></tr>\n'
+def _circumstance(name: str, text: str, differs: bool) -> str:
+    css_class = ' class="differs"' if differs else ""
+    return f'<tr><th scope="row">{escape(name)}</th><td{css_class}>{escape(text)}</td></tr>\n'
 
 
 def _runs(content: Content) -> str:
     headers, rows = runs_table(content)
     told = f"{len(rows)} runs, each with the command that makes it alone"
-    return f"<details>\n<summary>{told}</summary>\n{_table(headers, rows, len(headers))}</details>"
+    opened = " open" if len(rows) <= MOST_OPEN else ""
+    return f"<details{opened}>\n<summary>{told}</summary>\n{_table(headers, rows, len(headers))}</details>"
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> str:
     """Return a table; all columns but the first `words` hold numbers."""
     head = "".join(
-        f'<th scope="col"{_classes(number >= words)}>{escape(text)}</th>'
+        f'<th scope="col"{_classes(number >= words)}>{_parts(text)}</th>'
         for number, text in enumerate(headers)
     )
     body = "\n".join(
@@ -135,7 +141,13 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], words: int) ->
 
 
 def _cell(text: str, number: bool) -> str:
-    return f"<td{_classes(number, text.endswith(MARK))}>{escape(text)}</td>"
+    shown = _parts(text) if number else escape(text)
+    return f"<td{_classes(number, text.endswith(MARK))}>{shown}</td>"
+
+
+def _parts(text: str) -> str:
+    """Return text that breaks before a bracket, an interval's name or a difference, and nowhere else."""
+    return " ".join(f'<span class="whole">{escape(part)}</span>' for part in BREAKS.split(text))
 
 
 def _classes(number: bool, best: bool = False) -> str:
@@ -143,11 +155,9 @@ def _classes(number: bool, best: bool = False) -> str:
     return f' class="{" ".join(found)}"' if found else ""
 
 
-def _list(lines: Sequence[str], css_class: str = "") -> str:
-    if not lines:
-        return ""
+def _list(lines: Sequence[str]) -> str:
     items = "\n".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<ul{f' class={css_class!r}' if css_class else ''}>\n{items}\n</ul>"
+    return f"<ul>\n{items}\n</ul>" if lines else ""
 
 
 def _anchor(heading: str) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 from bnexp.display import comparison
 from bnexp.report.content import Content
 from bnexp.report.picture import Picture
-from bnexp.report.wording import circumstance, nothing_differs, runs_table, where
+from bnexp.report.wording import circumstances_table, nothing_differs, runs_table, where
 
 
 def markdown(content: Content, folder: str) -> str:
@@ -48,7 +48,7 @@ def _figure(picture: Picture, folder: str) -> str:
 def _reproduce(content: Content) -> str:
     blocks = [f"{_plain(command.note)}:\n\n{_code(command.text)}" for command in content.commands]
     blocks.append(f"this report:\n\n{_code(content.own)}")
-    rows = [[one.name, circumstance(one)] for one in content.circumstances]
+    rows = [[name, text] for name, text, _ in circumstances_table(content.circumstances)]
     return "\n\n".join([*blocks, nothing_differs(content.circumstances), _table(["", "value"], rows)])
 
 

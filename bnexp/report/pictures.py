@@ -12,7 +12,7 @@ from bnexp.figures.shown import Drawing
 from bnexp.figures.style import styled
 from bnexp.report import captions, small_multiples
 from bnexp.report.picture import Picture, Plan, picture, shares
-from bnexp.report.shown import MOST_CURVES, drawn, faceted, some
+from bnexp.report.shown import MOST_CURVES, Faceted, drawn, faceted, some, told_apart
 from bnexp.runs.groups import Group
 from bnexp.runs.records import Record
 from bnexp.runs.swept import crossed, two_swept
@@ -27,9 +27,11 @@ def pictures(comparison: Comparison, records: Sequence[Record]) -> list[Picture]
     Raises:
         CheckpointError: the rows of a run are damaged.
     """
-    shown = drawn(comparison.groups)
+    shown: Sequence[loss.Group] = drawn(comparison.groups)
+    split = faceted(comparison.groups, shown) if len(shown) > MOST_CURVES else None
+    shown = shown if split is None else split.groups
     plans = [
-        *_curves(comparison, shown),
+        *_curves(comparison, shown, split),
         Plan("heat_map", "Two knobs at once", lambda: _heat_map(comparison.metrics, records)),
         *small_multiples.plans(comparison, shown),
         Plan("cost", "Cost", lambda: _cost(comparison, shown)),
@@ -38,15 +40,14 @@ def pictures(comparison: Comparison, records: Sequence[Record]) -> list[Picture]
         return [picture(plan) for plan in plans]
 
 
-def _curves(comparison: Comparison, shown: Sequence[loss.Group]) -> list[Plan]:
+def _curves(comparison: Comparison, shown: Sequence[loss.Group], split: Faceted | None) -> list[Plan]:
     """Return one figure; of more groups than there are colours one for each axis, in facets if that helps."""
     groups, tag = comparison.groups, comparison.metrics[0]
     axes = ["step", *(["epoch"] if _batches_differ(groups) else []), "seconds"]
     caption = _curves_caption(groups)
-    split = faceted(groups, shown) if len(groups) > MOST_CURVES else None
     if split is None:
         chosen = some(groups, tag, MOST_CURVES)
-        kept = [shown[index] for index in chosen]
+        kept = told_apart([shown[index] for index in chosen])
         columns = [Column(axis, kept) for axis in axes]
         caption = [*caption, *shares(chosen, len(groups), NAMES.get(tag, tag))]
         return [Plan("curves", "Curves", lambda: (curves.draw(columns, kept), caption))]

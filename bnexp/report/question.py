@@ -12,6 +12,7 @@ from bnexp.runs.naming import facts, phrase
 from bnexp.runs.records import Record
 from bnexp.runs.swept import Knob, knobs
 
+MOST_NAMES = 4  # of knobs in a title
 MOST_VALUES = 8  # of a knob that are listed
 SIGNIFICANT = 0.05
 MODEL, DATA = "choices.model", "choices.data"
@@ -28,6 +29,16 @@ def question(records: Sequence[Record]) -> str:
     asked = ", ".join(part for part in parts if part)
     common = _common(records, swept)
     return f"{_runs(len(records))}: {asked}" + (f"; {common}" if common else "")
+
+
+def title(records: Sequence[Record]) -> str:
+    """Return what was varied in a few words, such as `norm × batch_size (lenet on digits)`."""
+    swept = knobs(records)
+    names = [knob.title for knob in swept[:MOST_NAMES]] + (["…"] if len(swept) > MOST_NAMES else [])
+    what = _what(facts(records[0].config), {knob.key for knob in swept})
+    sign = " × " if _are_crossed(records, swept) else ", "
+    varied = sign.join(names) or str(records[0].value("norm"))
+    return f"{varied} ({what})" if what else varied
 
 
 def in_short(comparison: Comparison) -> list[str]:
@@ -47,10 +58,14 @@ def in_short(comparison: Comparison) -> list[str]:
 
 def _varied(records: Sequence[Record], swept: Sequence[Knob]) -> str:
     names = [f"{knob.title} ({_values(knob)})" for knob in swept]
-    if len(grouped(records)) == math.prod(len(knob.values) for knob in swept):
+    if _are_crossed(records, swept):
         return " × ".join(names) or "one configuration"
     number = len(grouped(records))
     return f"{number} configurations that differ in {', '.join(names)}"
+
+
+def _are_crossed(records: Sequence[Record], swept: Sequence[Knob]) -> bool:
+    return len(grouped(records)) == math.prod(len(knob.values) for knob in swept)
 
 
 def _values(knob: Knob) -> str:
@@ -98,9 +113,10 @@ def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]
     differences = [baseline.difference(group, tag) for group in groups]
     p_values = [found.p for found in differences if found is not None and found.p is not None]
     if not p_values:
-        return ["No pair with the baseline has two seeds, so nothing is said about chance."]
+        return [f"No configuration has two pairs with {baseline.words}, so nothing is said about chance."]
     below = sum(p < SIGNIFICANT for p in p_values)
+    name = NAMES.get(tag, tag)
     return [
-        f"Against the baseline, {below} of {len(p_values)} configurations differ in {NAMES.get(tag, tag)} "
-        f"with p < {SIGNIFICANT} (paired t-tests, not corrected for their number)."
+        f"Against {baseline.words}, {below} of {len(p_values)} configurations differ in {name} with "
+        f"p < {SIGNIFICANT} (paired t-tests, not corrected for their number)."
     ]

@@ -31,8 +31,12 @@ class Command:
 
 @dataclass(frozen=True)
 class Circumstance:
-    """One thing that a result depends on besides its configuration, with the number of runs of each value."""
+    """One thing that a result depends on besides its configuration, with the number of runs of each value.
 
+    part: code, versions or machine.
+    """
+
+    part: str
     name: str
     values: Mapping[str, int]
 
@@ -65,17 +69,18 @@ def commands(records: Sequence[Record]) -> list[Command]:
 
 
 def circumstances(records: Sequence[Record]) -> list[Circumstance]:
-    """Return versions, commit and machine of the runs."""
+    """Return commit, versions and machine of the runs."""
     found = [_circumstances(record.result) for record in records]
     names = dict.fromkeys(name for one in found for name in one)
-    return [Circumstance(name, Counter(one.get(name, UNKNOWN) for one in found)) for name in names]
+    return [Circumstance(*name, Counter(one.get(name, UNKNOWN) for one in found)) for name in names]
 
 
-def _circumstances(result: Mapping[str, Any]) -> dict[str, str]:
+def _circumstances(result: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     commit, dirty = result.get("git_commit"), result.get("git_dirty")
     code = UNKNOWN if commit is None else f"{commit}{' with uncommitted changes' if dirty else ''}"
-    versions = {name: _plain(version) for name, version in (result.get("versions") or {}).items()}
-    return {"git commit": code, **versions, **{key: _plain(result.get(key)) for key in MACHINE}}
+    versions = {("versions", name): _plain(found) for name, found in (result.get("versions") or {}).items()}
+    machine = {("machine", name): _plain(result.get(name)) for name in MACHINE}
+    return {("code", "git commit"): code, **versions, **machine}
 
 
 def _plain(value: Any) -> str:

@@ -30,10 +30,14 @@ class Facet:
 
 @dataclass(frozen=True)
 class Faceted:
-    """Groups split by all but one knob, each of whose values has one look in every facet."""
+    """Groups split by all but one knob, each of whose values has one look in every facet.
+
+    groups: all of them in the order given, under their own names.
+    """
 
     facets: Sequence[Facet]
     legend: Sequence[loss.Group]
+    groups: Sequence[loss.Group]
 
 
 def drawn(groups: Sequence[Group]) -> list[loss.Group]:
@@ -42,12 +46,19 @@ def drawn(groups: Sequence[Group]) -> list[loss.Group]:
     Raises:
         CheckpointError: a run is damaged.
     """
-    return [
-        loss.Group(
-            group.name, look(index), [_shown(record, group.name, look(index)) for record in group.records]
-        )
-        for index, group in enumerate(groups)
-    ]
+    return [_drawn(group, look(index)) for index, group in enumerate(groups)]
+
+
+def _drawn(group: Group, style: Look) -> loss.Group:
+    members = [Shown(group.name, group.name, style, one.run, read_metrics(one.run)) for one in group.records]
+    return loss.Group(group.name, style, members)
+
+
+def told_apart(shown: Sequence[loss.Group]) -> list[loss.Group]:
+    """Return groups to be drawn in one panel, with looks of their own if some share a colour."""
+    if len({group.look.color for group in shown}) == len(shown):
+        return list(shown)
+    return [_in_look(group, look(place)) for place, group in enumerate(shown)]
 
 
 def some(groups: Sequence[Group], tag: str, most: int) -> list[int]:
@@ -90,16 +101,17 @@ def _split(
     values = [repr(value) for value in knob.values]
     names = [phrase(knob.key, value) for value in knob.values]
     places = [values.index(repr(facts(record.config)[knob.key])) for record in firsts]
-    looked = [
-        replace(group, name=names[place], look=look(place))
-        for group, place in zip(shown, places, strict=True)
-    ]
+    looked = [_in_look(group, look(place)) for group, place in zip(shown, places, strict=True)]
     parts: dict[str, list[loss.Group]] = {}
     for title, group in zip(titles, looked, strict=True):
         parts.setdefault(title, []).append(group)
-    legend = {group.name: group for group in looked}
     facets = [Facet(title, found) for title, found in parts.items()]
-    return Faceted(facets, [legend[name] for name in names])
+    legend = [replace(looked[places.index(place)], name=name) for place, name in enumerate(names)]
+    return Faceted(facets, legend, looked)
+
+
+def _in_look(group: loss.Group, style: Look) -> loss.Group:
+    return replace(group, look=style, members=[replace(run, look=style) for run in group.members])
 
 
 def _rest(record: Record, swept: Sequence[Knob], knob: Knob) -> str:
@@ -107,7 +119,3 @@ def _rest(record: Record, swept: Sequence[Knob], knob: Knob) -> str:
     return ", ".join(
         phrase(other.key, fact[other.key]) for other in swept if other != knob and other.key in fact
     )
-
-
-def _shown(record: Record, name: str, style: Look) -> Shown:
-    return Shown(name, name, style, record.run, read_metrics(record.run))

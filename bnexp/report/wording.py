@@ -14,10 +14,17 @@ def where(warned: Warned) -> str:
     return "; ".join(f"{name} ({count})" for name, count in warned.where.items())
 
 
-def circumstance(found: Circumstance) -> str:
-    """Return the value that all runs share, or each with the number of its runs."""
-    if not found.differs:
-        return next(iter(found.values))
+def circumstances_table(found: Sequence[Circumstance]) -> list[tuple[str, str, bool]]:
+    """Return rows of name, values and whether they differ between runs; what all share stands together."""
+    rows = []
+    for part in dict.fromkeys(one.part for one in found):
+        shared = [one for one in found if one.part == part and not one.differs]
+        rows += [(part, ", ".join(f"{one.name} {next(iter(one.values))}" for one in shared), False)]
+        rows += [(one.name, _counted(one), True) for one in found if one.part == part and one.differs]
+    return [row for row in rows if row[1]]
+
+
+def _counted(found: Circumstance) -> str:
     return "; ".join(f"{value} ({count} runs)" for value, count in found.values.items())
 
 
@@ -25,8 +32,8 @@ def nothing_differs(found: Sequence[Circumstance]) -> str:
     """Say whether all runs were computed alike."""
     differ = [one.name for one in found if one.differs]
     if not differ:
-        return "All runs were computed by the same code and versions on the same machine."
-    return f"The runs do not share: {', '.join(differ)}."
+        return "All runs share code, versions and machine."
+    return f"The runs differ in {', '.join(differ)}; all else is shared."
 
 
 def runs_table(content: Content) -> tuple[list[str], list[list[str]]]:
