@@ -13,7 +13,7 @@ from bnexp.report.content import Content, Warned
 from bnexp.report.picture import Picture
 from bnexp.report.reproduce import Circumstance
 from bnexp.report.svg import inline
-from bnexp.report.wording import circumstances_table, nothing_differs, runs_table, where
+from bnexp.report.wording import circumstances_table, computed_alike, runs_table, where
 
 STYLE = Path(__file__).with_name("page.css")
 MOST_OPEN = 24  # rows of a table that is not folded
@@ -111,7 +111,7 @@ def _reproduce(content: Content) -> str:
 
 def _circumstances(found: Sequence[Circumstance]) -> str:
     rows = "".join(_circumstance(*row) for row in circumstances_table(found))
-    return f"<p>{escape(nothing_differs(found))}</p>\n<table>\n<tbody>\n{rows}</tbody>\n</table>"
+    return f"<p>{escape(computed_alike(found))}</p>\n<table>\n<tbody>\n{rows}</tbody>\n</table>"
 
 
 def _circumstance(name: str, text: str, differs: bool) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 from bnexp.display import comparison
 from bnexp.report.content import Content
 from bnexp.report.picture import Picture
-from bnexp.report.wording import circumstances_table, nothing_differs, runs_table, where
+from bnexp.report.wording import circumstances_table, computed_alike, runs_table, where
 
 
 def markdown(content: Content, folder: str) -> str:
@@ -27,7 +27,7 @@ def _sections(content: Content, folder: str) -> Iterable[tuple[str, str]]:
     yield "Runs that diverged", _diverged(content)
     for heading, pictures in groupby(content.pictures, key=lambda picture: picture.heading):
         yield heading, "\n\n".join(_figure(picture, folder) for picture in pictures)
-    warned = [f"{_plain(one.text)} In {one.runs} runs: {_plain(where(one))}." for one in content.warnings]
+    warned = [_plain(f"{one.text} ({one.runs} runs: {where(one)})") for one in content.warnings]
     yield "Warnings", "\n".join(_list(warned or ["None fired."]))
     yield "To reproduce", _reproduce(content)
     yield "Every run", _table(*runs_table(content))
@@ -49,7 +49,7 @@ def _reproduce(content: Content) -> str:
     blocks = [f"{_plain(command.note)}:\n\n{_code(command.text)}" for command in content.commands]
     blocks.append(f"this report:\n\n{_code(content.own)}")
     rows = [[name, text] for name, text, _ in circumstances_table(content.circumstances)]
-    return "\n\n".join([*blocks, nothing_differs(content.circumstances), _table(["", "value"], rows)])
+    return "\n\n".join([*blocks, computed_alike(content.circumstances), _table(["", "value"], rows)])
 
 
 def _code(text: str) -> str:

@@ -8,6 +8,10 @@ from bnexp.display.comparison import NAMES
 from bnexp.report.content import Content, Warned
 from bnexp.report.reproduce import Circumstance
 
+SAME_BITS = (
+    "On a CPU the same command at the same commit, versions and number of threads gives the same bits."
+)
+
 
 def where(warned: Warned) -> str:
     """Return the configurations in which a warning fired."""
@@ -28,12 +32,14 @@ def _counted(found: Circumstance) -> str:
     return "; ".join(f"{value} ({count} runs)" for value, count in found.values.items())
 
 
-def nothing_differs(found: Sequence[Circumstance]) -> str:
-    """Say whether all runs were computed alike."""
+def computed_alike(found: Sequence[Circumstance]) -> str:
+    """Say whether all runs were computed alike, and what that is worth."""
     differ = [one.name for one in found if one.differs]
-    if not differ:
-        return "All runs share code, versions and machine."
-    return f"The runs differ in {', '.join(differ)}; all else is shared."
+    told = (
+        f"The runs differ in {', '.join(differ)}" if differ else "All runs share code, versions and machine"
+    )
+    on_cpu = any(one.name == "device" and set(one.values) == {"cpu"} for one in found)
+    return f"{told}. {SAME_BITS if on_cpu else ''}".strip()
 
 
 def runs_table(content: Content) -> tuple[list[str], list[list[str]]]:
