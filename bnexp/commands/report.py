@@ -28,6 +28,7 @@ def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str
         raise ConfigError(
             f"-o must name a {ENDING} file, got {output!r}; Markdown and JSON are written beside it"
         )
+    _make(path.parent)
     records, notes = answers(words, Path(runs_dir))
     comparison = compared(records, options, notes)
     # Here and not above: matplotlib takes longer than finding out that a run does not exist.
@@ -59,12 +60,21 @@ def _command(words: Sequence[str], options: Options, runs_dir: str, output: str,
     return shlex.join(["bnexp", "report", *words, "-o", output, *(part for pair in given for part in pair)])
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
 def _write(texts: Mapping[Path, str]) -> None:
     for path, text in texts.items():
+        _make(path.parent)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             atomic.write_text(path, text)
         except OSError as error:
-            raise ConfigError(
-                f"-o must be in a folder that can be written, {path} is not ({error.strerror})"
-            ) from error
+            raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"-o must be in a folder that can be written, {path} is not ({error.strerror})")

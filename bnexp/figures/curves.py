@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.loss import NEEDS, Group, average, scale_loss, smooth
+from bnexp.figures.loss import NEEDS, Group, average, scale_loss, smoothed
 from bnexp.figures.shown import Drawing, Shown
 from bnexp.figures.style import legend_above, new_figure
 from bnexp.runs.directory import status
@@ -24,6 +24,7 @@ QUANTITIES = {
     "accuracy/train": "training accuracy",
     "accuracy/val": "validation accuracy",
 }
+SMOOTHING_PARTS = 10  # the smoothed curve averages over a tenth of the rows
 FEW_POINTS = 12  # each gets a marker
 ROW_IN = 1.55
 
@@ -45,8 +46,8 @@ def draw(columns: Sequence[Column], legend: Sequence[Group]) -> Drawing:
 
     A line is the mean over the runs of a group that did not diverge, at the steps that all of them logged; a
     band is one standard deviation (n - 1) to both sides, within the range of the runs. Runs that diverged
-    are thin lines that end in a cross. Training is smoothed as in `bnexp.figures.loss`. Training accuracy is
-    drawn without a validation split only.
+    are thin lines that end in a cross. Training is the centred mean over a tenth of the rows, and its
+    accuracy is drawn without a validation split only.
 
     Args:
         legend: one group for each look.
@@ -174,7 +175,9 @@ def _mark_divergence(axes: Axes, group: Group, tag: str, position: Position) -> 
 
 
 def _seen(series: Series, tag: str) -> Series:
-    return smooth(series) if tag.endswith("/train") else series
+    """Smooth what was measured on single batches."""
+    width = 2 * (len(series) // (2 * SMOOTHING_PARTS)) + 1
+    return Series(series.steps, smoothed(series.values, width)) if tag.endswith("/train") else series
 
 
 def _handle(group: Group) -> Line2D:

@@ -95,7 +95,7 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
 
 def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
     raw, validation = (_of_split(group, f"{quantity}/{split}") for split in ("train", "val"))
-    training = [smooth(series) for series in raw]
+    training = [_smooth(series) for series in raw]
     color, marker = group.look.color, group.look.marker
     if len(raw) == 1 and training[0] is not raw[0]:
         axes.plot(raw[0].steps, raw[0].values, color=color, lw=0.5, alpha=0.35)
@@ -109,7 +109,7 @@ def _of_split(group: Group, tag: str) -> list[Series]:
     return [run.metrics[tag] for run in group.members if tag in run.metrics]
 
 
-def smooth(series: Series) -> Series:
+def _smooth(series: Series) -> Series:
     width = 2 * (len(series) // (2 * SMOOTHING_PARTS)) + 1
     return series if width == 1 else Series(series.steps, smoothed(series.values, width))
 

@@ -1,9 +1,9 @@
 """What the captions of figures say in the field's words."""
 
 CURVES = (
-    "Training loss (smoothed), validation loss and validation accuracy. A line is the mean over seeds, its "
-    "band one standard deviation to both sides, within the range of the seeds (the ± of the table is the "
-    "95 % interval of the mean)."
+    "Training loss (each point the mean over a tenth of the rows), validation loss and validation accuracy. "
+    "A line is the mean over seeds, its band one standard deviation to both sides, within the range of the "
+    "seeds (the ± of the table is the 95 % interval of the mean)."
 )
 DIVERGED = "A run that diverged is a thin line of its own that ends in a cross."
 EPOCHS = "Batch sizes differ, so equal steps are unequal amounts of data; epochs compare equal amounts."
