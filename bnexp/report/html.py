@@ -11,6 +11,7 @@ from pathlib import Path
 from bnexp.display.comparison import legend
 from bnexp.report.content import Content, Warned
 from bnexp.report.picture import Picture
+from bnexp.report.question import runs
 from bnexp.report.reproduce import Circumstance
 from bnexp.report.svg import inline
 from bnexp.report.wording import circumstances_table, computed_alike, runs_table, where
@@ -79,7 +80,7 @@ def _diverged(content: Content) -> str:
     rows = [[one.configuration, str(one.seed), one.text, one.run] for one in found]
     if not rows:
         return ""
-    told = f"<p>{len(rows)} of {len(content.records)} runs diverged: their loss stopped being finite.</p>"
+    told = f"<p>{len(rows)} of {runs(len(content.records))} diverged: their loss stopped being finite.</p>"
     return told + _table(["configuration", "seed", "where", "run"], rows, 4)
 
 
@@ -121,7 +122,7 @@ def _circumstance(name: str, text: str, differs: bool) -> str:
 
 def _runs(content: Content) -> str:
     headers, rows = runs_table(content)
-    told = f"{len(rows)} runs, each with the command that makes it alone"
+    told = f"{runs(len(rows))}, each with the command that makes it alone"
     opened = " open" if len(rows) <= MOST_OPEN else ""
     return f"<details{opened}>\n<summary>{told}</summary>\n{_table(headers, rows, len(headers))}</details>"
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from bnexp.display import comparison
 from bnexp.report.content import Content
 from bnexp.report.picture import Picture
+from bnexp.report.question import runs
 from bnexp.report.wording import circumstances_table, computed_alike, runs_table, where
 
 
@@ -27,7 +28,7 @@ def _sections(content: Content, folder: str) -> Iterable[tuple[str, str]]:
     yield "Runs that diverged", _diverged(content)
     for heading, pictures in groupby(content.pictures, key=lambda picture: picture.heading):
         yield heading, "\n\n".join(_figure(picture, folder) for picture in pictures)
-    warned = [_plain(f"{one.text} ({one.runs} runs: {where(one)})") for one in content.warnings]
+    warned = [_plain(f"{one.text} ({runs(one.runs)}: {where(one)})") for one in content.warnings]
     yield "Warnings", "\n".join(_list(warned or ["None fired."]))
     yield "To reproduce", _reproduce(content)
     yield "Every run", _table(*runs_table(content))

@@ -28,7 +28,7 @@ def question(records: Sequence[Record]) -> str:
     parts = [_varied(records, swept), _seeds(records)]
     asked = ", ".join(part for part in parts if part)
     common = _common(records, swept)
-    return f"{_runs(len(records))}: {asked}" + (f"; {common}" if common else "")
+    return f"{runs(len(records))}: {asked}" + (f"; {common}" if common else "")
 
 
 def title(records: Sequence[Record]) -> str:
@@ -100,13 +100,14 @@ def _length(fact: Mapping[str, Any], key: str, varied: set[str]) -> str:
     return phrase(key, value).removesuffix("s" if value == 1 else "") if value and key not in varied else ""
 
 
-def _runs(number: int) -> str:
+def runs(number: int) -> str:
+    """Return `1 run`, `2 runs`."""
     return f"{number} run" + ("" if number == 1 else "s")
 
 
 def _mean(group: Group, tag: str) -> str:
     number = len(group.records)
-    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({_runs(number)})"
+    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({runs(number)})"
 
 
 def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]:

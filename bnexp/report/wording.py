@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bnexp.display.comparison import NAMES
 from bnexp.report.content import Content, Warned
+from bnexp.report.question import runs
 from bnexp.report.reproduce import Circumstance
 
 SAME_BITS = (
@@ -29,7 +30,7 @@ def circumstances_table(found: Sequence[Circumstance]) -> list[tuple[str, str, b
 
 
 def _counted(found: Circumstance) -> str:
-    return "; ".join(f"{value} ({count} runs)" for value, count in found.values.items())
+    return "; ".join(f"{value} ({runs(count)})" for value, count in found.values.items())
 
 
 def computed_alike(found: Sequence[Circumstance]) -> str:

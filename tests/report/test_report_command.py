@@ -153,7 +153,7 @@ def test_runs_that_differ_in_code_or_machine_are_said_to(root, tmp_path, folder)
     assert data["circumstances"]["git commit"] == {"abc": 1, "def with uncommitted changes": 1}
     html = (folder / "report.html").read_text()
     assert "The runs differ in git commit." in html
-    assert '<td class="differs">abc (1 runs); def with uncommitted changes (1 runs)</td>' in html
+    assert '<td class="differs">abc (1 run); def with uncommitted changes (1 run)</td>' in html
 
 
 def test_special_letters_are_escaped_everywhere(tmp_path, folder):
