@@ -95,11 +95,15 @@ class Baseline:
         self._keys = [condition.key for condition in conditions]
         own = [record for record in records if self.holds(record)]
         if not own:
-            words = " ".join(condition.word for condition in conditions)
-            raise ConfigError(f"--baseline {words}: none of the runs to be compared is one")
+            raise ConfigError(f"--baseline {self.words}: none of the runs to be compared is one")
         self._partners = {
             self._question(record): record for record in sorted(own, key=lambda one: one.started)
         }
+
+    @property
+    def words(self) -> str:
+        """The conditions as a person gave them."""
+        return " ".join(condition.word for condition in self._conditions)
 
     def holds(self, record: Record) -> bool:
         return all(condition.holds(record) for condition in self._conditions)
