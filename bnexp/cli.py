@@ -365,7 +365,8 @@ def _outlive_readers() -> None:
 
 def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb")),
+        # of its own, because the stream that it replaces may close the other
+        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
