@@ -16,7 +16,8 @@ from bnexp.runs.statistics import Difference, Estimate, estimate, paired
 
 FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
 ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
-LOWER_IS_BETTER = ("loss/", "seconds", "step_time_ms", "peak_memory_bytes", "parameters")
+COSTS = ("seconds", "step_time_ms", "peak_memory_bytes", "parameters")
+LOWER_IS_BETTER = ("loss/", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,15 @@ def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def best(groups: Sequence[Group], tag: str) -> Group | None:
-    """Return the group with the best mean; None where there is nothing to choose."""
-    known = [(found.mean, group) for group in groups if (found := group.estimate(tag)) is not None]
+    """Return the group with the best mean; None where there is nothing to choose.
+
+    A group of which a run diverged cannot be the cheapest: that run was short.
+    """
+    known = [
+        (found.mean, group)
+        for group in groups
+        if (found := group.estimate(tag)) is not None and not (tag in COSTS and group.count("diverged"))
+    ]
     if len(known) < 2:
         return None
     pick = min if lower_is_better(tag) else max
