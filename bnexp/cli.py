@@ -47,6 +47,19 @@ Runs = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")]
 Top = Annotated[int | None, typer.Option("--top", "-n", metavar="N", min=1, help="At most so many.")]
+GroupBy = Annotated[
+    str | None, typer.Option("--group-by", metavar="KEY,KEY", help="Default: all but the seed.")
+]
+Base = Annotated[
+    list[str] | None,
+    typer.Option("--baseline", metavar="KEY=VALUE", help="What to pair with, such as norm=builtin."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric", metavar="TAG", help="Columns; repeatable. Default: accuracy/test loss/test seconds."
+    ),
+]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
 Layers = Annotated[
     list[str] | None, typer.Option("--layers", metavar="PATTERN", help="Layers to show; repeatable.")
@@ -216,19 +229,9 @@ def plot(
 @app.command()
 def compare(
     runs: Runs = None,
-    group_by: Annotated[
-        str | None, typer.Option("--group-by", metavar="KEY,KEY", help="Default: all but the seed.")
-    ] = None,
-    baseline: Annotated[
-        list[str] | None,
-        typer.Option("--baseline", metavar="KEY=VALUE", help="What to pair with, such as norm=builtin."),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric", metavar="TAG", help="Columns; repeatable. Default: accuracy/test loss/test seconds."
-        ),
-    ] = None,
+    group_by: GroupBy = None,
+    baseline: Base = None,
+    metric: Metrics = None,
     minimum: Annotated[
         str | None, typer.Option("--min", metavar="TAG", help="Sort by a metric, lowest first.")
     ] = None,
@@ -246,6 +249,26 @@ def compare(
 
     options = command.Options(group_by, baseline or (), metric or command.METRICS, minimum, maximum, top)
     command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
+
+
+@app.command()
+def report(
+    runs: Runs = None,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="Markdown and JSON are written beside it.")
+    ] = "report.html",
+    title: Annotated[str | None, typer.Option(help="What stands at the top.")] = None,
+    group_by: GroupBy = None,
+    baseline: Base = None,
+    metric: Metrics = None,
+    runs_dir: RunsDir = "runs",
+) -> None:
+    """Write what runs say together into one HTML file: table, curves, what happened inside, commands."""
+    from bnexp.commands import compare as comparison
+    from bnexp.commands.report import report as command
+
+    options = comparison.Options(group_by, baseline or (), metric or comparison.METRICS)
+    command(runs or [], options, runs_dir=runs_dir, output=output, title=title)
 
 
 @app.command()
@@ -345,7 +368,8 @@ def _outlive_readers() -> None:
 
 def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb")),
+        # of its own, because the stream that it replaces may close the other
+        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb", closefd=False)),
         encoding=stream.encoding,
         errors="backslashreplace" if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,

@@ -82,17 +82,26 @@ def new_directory(config: TrainConfig) -> RunDirectory:
 
 
 def run(
-    experiment: Experiment, directory: RunDirectory, progress: Progress, *, resumed: bool = False
+    experiment: Experiment,
+    directory: RunDirectory,
+    progress: Progress,
+    *,
+    resumed: bool = False,
+    command: str | None = None,
 ) -> Outcome:
     """Train, measure on the test split, and leave everything in `directory`; see `bnexp.protocols.Outcome`.
 
     Whatever happens, `result.json` says how it ended. A bug is logged there and raised again.
+
+    Args:
+        command: what makes this run again; None is the command line of this process.
     """
+    command = command or result.command()
     config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
     with directory.lock(), _logging_to(directory.log_file):
         if not resumed:
             directory.write_config(as_yaml(config))
-        log.info("%s %s", "resumed by" if resumed else "started by", result.command())
+        log.info("%s %s", "resumed by" if resumed else "started by", command)
         for note in experiment.notes:
             log.info("note: %s", note)
         for warning in experiment.warnings:
@@ -103,7 +112,7 @@ def run(
         metrics: dict[str, float | None] = {}
         forget_peak_memory(experiment.parts.device)
         try:
-            status, divergence, metrics = _train(experiment, directory, progress, resumed)
+            status, divergence, metrics = _train(experiment, directory, progress, resumed, command)
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -116,13 +125,13 @@ def run(
             outcome.metrics |= metrics
             outcome.details |= details
             end_session(directory.path, status)
-            directory.write_result(result.content(config, experiment.parts, outcome))
+            directory.write_result(result.content(config, experiment.parts, outcome, command))
             log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 
 
 def _train(
-    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool
+    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
 ) -> tuple[Status, Divergence | None, dict[str, float | None]]:
     config, parts = experiment.config, experiment.parts
     checkpoints = Checkpoints(directory.last_file, directory.best_file)
@@ -132,7 +141,7 @@ def _train(
     recording = Recording(directory, config, experiment.state.step if resumed else None)
     metrics: dict[str, float | None] = {}
     with recording.writer, stoppable() as stop:
-        recording.open_pages(parts, result.command())
+        recording.open_pages(parts, command)
         motion = Fit(
             learner=parts.learner,
             schedule=parts.schedule,

@@ -71,7 +71,7 @@ def outcome(
     )
 
 
-def content(config: TrainConfig, parts: Parts, outcome: Outcome) -> dict[str, Any]:
+def content(config: TrainConfig, parts: Parts, outcome: Outcome, command: str) -> dict[str, Any]:
     """Return what result.json holds: the outcome, flat, what it cost, and where it ran."""
     return {
         "status": outcome.status,
@@ -84,7 +84,7 @@ def content(config: TrainConfig, parts: Parts, outcome: Outcome) -> dict[str, An
         "peak_memory_bytes": peak_memory_bytes(parts.device),
         "parameters": parts.num_parameters,
         "config_hash": config_hash(asdict(config)),
-        "command": command(),
+        "command": command,
         "device": str(parts.device),
         **where(),
         **outcome.details,

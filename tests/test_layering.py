@@ -39,6 +39,7 @@ LAYERS = {
     "completion": 7,
     "figures": 7,
     "sweeps": 8,
+    "report": 8,
     "commands": 9,
     "cli": 10,
 }

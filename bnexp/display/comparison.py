@@ -81,7 +81,11 @@ def markdown(comparison: Comparison) -> str:
     """Return the table in Markdown."""
     lines = [comparison.headers(), ["---"] * len(comparison.headers()), *comparison.rows()]
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return "\n".join([table, "", *(f"- {note}" for note in [*legend(comparison), *comparison.notes])])
+    # A note that begins with the sign it explains would begin a list.
+    notes = [
+        f"- {chr(92) if note[0] in '*-' else ''}{note}" for note in [*legend(comparison), *comparison.notes]
+    ]
+    return "\n".join([table, "", *notes])
 
 
 def legend(comparison: Comparison) -> list[str]:

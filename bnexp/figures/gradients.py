@@ -37,7 +37,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     """
     content = {run.name: run.histograms(PREFIX) for run in runs}
     runs, notes = those_with(runs, {name: list(tags) for name, tags in content.items()}, "gradients", NEEDS)
-    names = [_weights(list(content[run.name]), bool(patterns)) for run in runs]
+    names = [weights(list(content[run.name]), bool(patterns)) for run in runs]
     chosen = choose(names, patterns, MOST_LAYERS)
     first = {run.name: [content[run.name][PREFIX + name][0] for name in chosen.names] for run in runs}
     figure = new_figure(0.6 + 1.05 * len(chosen.names))
@@ -85,7 +85,7 @@ def gaussian(x: Array) -> Array:
     return density
 
 
-def _weights(tags: Sequence[str], every: bool) -> list[str]:
+def weights(tags: Sequence[str], every: bool) -> list[str]:
     names = [tag.removeprefix(PREFIX) for tag in tags]
     return names if every else [name for name in names if name.endswith(".weight") and ".norm." not in name]
 
@@ -100,19 +100,19 @@ def _set_axes(grid: NDArray[Any], names: Sequence[str], found: Sequence[Distribu
         right.plot(x, gaussian(x), color="0.25", lw=0.8, ls=(0, (1, 2)), zorder=0)
         left.set_ylabel(short(name))
     (left, right), (lowest_left, lowest_right) = grid[0], grid[-1]
-    left.set(xscale="log", xlim=(_least(found), None), ylim=(0, None), title="density per decade")
+    left.set(xscale="log", xlim=(least(found), None), ylim=(0, None), title="density per decade")
     right.set_yscale("log", nonpositive="mask")
     right.set(xlim=(-REACH, REACH), ylim=_densities(found), title="density")
     lowest_left.set_xlabel("magnitude of the gradient |g|")
     lowest_right.set_xlabel("g / its standard deviation")
 
 
-def _least(found: Sequence[Distribution]) -> float | None:
-    starts = [quantile for one in found if (quantile := _magnitude_quantile(one, LEAST_SHARE)) > 0]
+def least(found: Sequence[Distribution]) -> float | None:
+    starts = [quantile for one in found if (quantile := magnitude_quantile(one, LEAST_SHARE)) > 0]
     return min(starts, default=None)
 
 
-def _magnitude_quantile(found: Distribution, share: float) -> float:
+def magnitude_quantile(found: Distribution, share: float) -> float:
     edges, density = magnitudes(found)
     reached = np.cumsum(density * np.diff(np.log10(edges)))
     return float(edges[np.searchsorted(reached, share * reached[-1])]) if reached.size else 0.0

@@ -52,7 +52,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
         axes.set_xlabel("step")
         axes.set_ylabel("cross-entropy loss" if quantity == "loss" else "accuracy")
         if quantity == "loss":
-            _scale_loss(axes)
+            scale_loss(axes)
         for group in groups:
             _mark_divergence(axes, group, quantity)
     handles = [_handle(group) for group in groups]
@@ -127,19 +127,24 @@ def _draw_mean(axes: Axes, members: Sequence[Series], color: str) -> Line2D | No
     return axes.plot(mean.steps, mean.values, color=color, markevery=max(1, len(mean) // 8))[0]
 
 
-def _scale_loss(axes: Axes) -> None:
-    """Take a logarithmic axis where it is needed; a loss far above all first ones leaves the panel."""
-    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+def scale_loss(*sharing: Axes) -> None:
+    """Take a logarithmic axis where it is needed; a loss far above all first ones leaves the panel.
+
+    Args:
+        sharing: panels with one vertical axis.
+    """
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for axes in sharing for line in axes.lines]
     values = np.concatenate([np.zeros(0), *curves])
     values = values[np.isfinite(values) & (values > 0)]
     top = HIGHEST * max((curve[0] for curve in curves if np.isfinite(curve[0])), default=1.0)
     inside = values[values <= top]
     if not inside.size:
         return
-    if np.log10(inside.max() / inside.min()) > DECADES_FOR_LOG:
-        axes.set_yscale("log")
-    if values.max() > top:
-        axes.set_ylim(inside.min() / 1.2, top)
+    for axes in sharing:
+        if np.log10(inside.max() / inside.min()) > DECADES_FOR_LOG:
+            axes.set_yscale("log")
+        if values.max() > top:
+            axes.set_ylim(inside.min() / 1.2, top)
 
 
 def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bnexp.errors import ConfigError
@@ -78,9 +80,19 @@ def legend_above(figure: Figure, handles: Sequence[Artist], names: Sequence[str]
     figure.legend(handles, names, loc="outside upper center", ncols=columns)
 
 
-def keep_bulk(axes: Axes) -> None:
-    """Let curves that leave all others far behind, as those of a run that diverges, leave the panel."""
-    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+def darker(color: str) -> tuple[float, float, float]:
+    """Return a colour mixed with black, so that letters in it can be read on white."""
+    red, green, blue = (0.65 * part for part in to_rgb(color))
+    return red, green, blue
+
+
+def keep_bulk(*sharing: Axes) -> None:
+    """Let curves that leave all others far behind, as those of a run that diverges, leave the panels.
+
+    Args:
+        sharing: panels with one vertical axis.
+    """
+    curves = [np.asarray(line.get_ydata(), dtype=np.float64) for axes in sharing for line in axes.lines]
     values = np.concatenate(curves) if curves else np.zeros(0)
     values = values[np.isfinite(values)]
     if not values.size:
@@ -88,7 +100,8 @@ def keep_bulk(axes: Axes) -> None:
     low, high = np.quantile(values, [0.05, 0.95])
     if np.ptp(values) > FAR * (high - low) > 0:
         margin = 0.25 * (high - low)
-        axes.set_ylim(max(low - margin, values.min()), min(high + margin, values.max()))
+        for axes in sharing:
+            axes.set_ylim(max(low - margin, values.min()), min(high + margin, values.max()))
 
 
 def file_format(path: Path) -> str:
@@ -116,3 +129,10 @@ def save(figure: Figure, path: Path) -> None:
         raise ConfigError(
             f"the figure's folder must exist and be writable, {path} is not ({error.strerror})"
         ) from error
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as an SVG file's text; the same figure gives the same text."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=ENDINGS["svg"])
+    return file.getvalue()

@@ -7,11 +7,15 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BLOCK 16 /* channels whose sums stay in registers */
+#define WIDTH 8 /* channels that are summed side by side */
+typedef float Narrow __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
+typedef double Wide __attribute__((vector_size(WIDTH * sizeof(double))));
 
 typedef struct {
     double sum, squares;
 } Sums;
+
+static inline Wide widened(const float *x) { return __builtin_convertvector(*(const Narrow *)x, Wide); }
 
 /* Sums of d = x - pivot and of d^2. The pivot, a value of the channel, keeps E[d^2] - E[d]^2 from cancelling. */
 static void sum_planes(const float *x, long N, long C, long L, Sums *sums) {
@@ -31,22 +35,29 @@ static void sum_planes(const float *x, long N, long C, long L, Sums *sums) {
         }
 }
 
-static inline void sum_block(const float *x, long N, long C, long width, Sums *sums) {
-    double sum[BLOCK] = {0}, squares[BLOCK] = {0}, pivot[BLOCK];
-    for (long k = 0; k < width; k++) pivot[k] = x[k];
-    for (long n = 0; n < N; n++)
-        for (long k = 0; k < width; k++) {
-            const double d = x[n * C + k] - pivot[k];
-            sum[k] += d;
-            squares[k] += d * d;
-        }
-    for (long k = 0; k < width; k++) sums[k] = (Sums){sum[k], squares[k]};
+/* Rows: the same sums for WIDTH channels side by side, which stay in registers from row to row. */
+static void sum_row_block(const float *x, long N, long C, Sums *sums) {
+    const Wide pivot = widened(x);
+    Wide sum = {0}, squares = {0};
+    for (long n = 0; n < N; n++) {
+        const Wide d = widened(x + n * C) - pivot;
+        sum += d;
+        squares += d * d;
+    }
+    for (long k = 0; k < WIDTH; k++) sums[k] = (Sums){sum[k], squares[k]};
 }
 
 static void sum_rows(const float *x, long N, long C, Sums *sums) {
     long c = 0;
-    for (; c + BLOCK <= C; c += BLOCK) sum_block(x + c, N, C, BLOCK, sums + c);
-    if (c < C) sum_block(x + c, N, C, C - c, sums + c);
+    for (; c + WIDTH <= C; c += WIDTH) sum_row_block(x + c, N, C, sums + c);
+    for (; c < C; c++) {
+        const double pivot = x[c];
+        for (long n = 0; n < N; n++) {
+            const double d = x[n * C + c] - pivot;
+            sums[c].sum += d;
+            sums[c].squares += d * d;
+        }
+    }
 }
 
 /* y = (x - mean) * scale + bias; the mean in two parts, so that its rounding does not show in y. */
@@ -108,21 +119,25 @@ static void products_planes(const float *dy, const float *x, long N, long C, lon
         }
 }
 
-static inline void products_block(const float *dy, const float *x, long N, long C, long width, const float *mean,
-                                  Sums *sums) {
-    double sum[BLOCK] = {0}, products[BLOCK] = {0};
-    for (long n = 0; n < N; n++)
-        for (long k = 0; k < width; k++) {
-            sum[k] += dy[n * C + k];
-            products[k] += (double)dy[n * C + k] * (x[n * C + k] - mean[k]);
-        }
-    for (long k = 0; k < width; k++) sums[k] = (Sums){sum[k], products[k]};
+static void products_row_block(const float *dy, const float *x, long N, long C, const float *mean, Sums *sums) {
+    const Narrow centre = *(const Narrow *)mean;
+    Wide sum = {0}, products = {0};
+    for (long n = 0; n < N; n++) {
+        const Wide d = widened(dy + n * C);
+        sum += d;
+        products += d * __builtin_convertvector(*(const Narrow *)(x + n * C) - centre, Wide);
+    }
+    for (long k = 0; k < WIDTH; k++) sums[k] = (Sums){sum[k], products[k]};
 }
 
 static void products_rows(const float *dy, const float *x, long N, long C, const float *mean, Sums *sums) {
     long c = 0;
-    for (; c + BLOCK <= C; c += BLOCK) products_block(dy + c, x + c, N, C, BLOCK, mean + c, sums + c);
-    if (c < C) products_block(dy + c, x + c, N, C, C - c, mean + c, sums + c);
+    for (; c + WIDTH <= C; c += WIDTH) products_row_block(dy + c, x + c, N, C, mean + c, sums + c);
+    for (; c < C; c++)
+        for (long n = 0; n < N; n++) {
+            sums[c].sum += dy[n * C + c];
+            sums[c].squares += (double)dy[n * C + c] * (x[n * C + c] - mean[c]);
+        }
 }
 
 /* dx = a * dy + b * (x - mean) + c */

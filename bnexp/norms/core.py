@@ -19,7 +19,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("core.c")
 # no -ffast-math: it would take the parts of a sum for interchangeable and lose what rounding left over
-FLAGS = ["-O3", "-fopenmp-simd", "-ffp-contract=off", "-std=c11", "-fPIC", "-shared"]
+FLAGS = ["-O3", "-Wno-psabi", "-fopenmp-simd", "-ffp-contract=off", "-std=c11", "-fPIC", "-shared"]
 _POINTER, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
 SIGNATURES = {
     "by_batch": [_POINTER] * 3 + [_DOUBLE] + [_LONG] * 3 + [_POINTER] * 4,

@@ -18,7 +18,8 @@ from bnexp.runs.statistics import Difference, Estimate, estimate, paired
 FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
 FOLLOW = (True, False)  # the order in which partners are looked for; see `Baseline`
 ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
-LOWER_IS_BETTER = ("loss/", "seconds", "step_time_ms", "peak_memory_bytes", "parameters")
+COSTS = ("seconds", "step_time_ms", "peak_memory_bytes", "parameters")
+LOWER_IS_BETTER = ("loss/", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,14 @@ class Baseline:
         self._keys = [condition.key for condition in conditions]
         own = [record for record in records if self.holds(record)]
         if not own:
-            words = " ".join(condition.word for condition in conditions)
-            raise ConfigError(f"--baseline {words}: none of the runs to be compared is one")
+            raise ConfigError(f"--baseline {self.words}: none of the runs to be compared is one")
         own.sort(key=lambda record: record.started)
         self._partners = {self._question(record, follow): record for follow in FOLLOW for record in own}
+
+    @property
+    def words(self) -> str:
+        """The conditions as a person gave them."""
+        return " ".join(condition.word for condition in self._conditions)
 
     def holds(self, record: Record) -> bool:
         return all(condition.holds(record) for condition in self._conditions)
@@ -184,8 +189,11 @@ def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def winners(groups: Sequence[Group], tag: str) -> list[bool]:
-    """Return whether each group has the best mean, which several may share; none has if all have the same."""
-    found = [group.estimate(tag) for group in groups]
+    """Return whether each group has the best mean, which several may share; none has if all have the same.
+
+    A group of which a run diverged cannot be the cheapest: that run was short.
+    """
+    found = [None if tag in COSTS and group.count("diverged") else group.estimate(tag) for group in groups]
     means = {one.mean for one in found if one is not None}
     best = None if len(means) < 2 else min(means) if lower_is_better(tag) else max(means)
     return [one is not None and one.mean == best for one in found]

@@ -85,7 +85,7 @@ def title(key: str) -> str:
 
 
 def _name(fact: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return ", ".join(_phrase(key, fact.get(key, "run")) for key in keys)
+    return ", ".join(phrase(key, fact.get(key, "run")) for key in keys)
 
 
 def facts(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,7 +130,8 @@ def _varies(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
     return any(len(values) > 1 for values in seen.values())
 
 
-def _phrase(key: str, value: Any) -> str:
+def phrase(key: str, value: Any) -> str:
+    """Return a key of `facts` and its value in words: `batch 8`, `no norm`."""
     template = HEADLINES.get(key) or LAST.get(key)
     phrase = template.format(value) if template else f"{key}={value}"
     return WORDS.get(phrase, phrase)

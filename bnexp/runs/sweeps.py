@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bnexp.errors import CheckpointError
 from bnexp.runs import atomic
 from bnexp.runs.directory import SWEEPS, RunDirectory, status
+from bnexp.runs.reading import LOADER
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,14 @@ class Sweep:
         """Return the words in which a job differs from others, all of its words where there are no others."""
         common = set.intersection(*(set(other.words) for other in self.jobs)) if len(self.jobs) > 1 else set()
         return " ".join(word for word in self.jobs[job].words if word not in common) or "the defaults"
+
+    def command(self, job: int) -> str:
+        """Return the command line that makes the run of one job alone, with the threads that it has here."""
+        words = list(self.jobs[job].words)
+        if not any(word.startswith("threads=") for word in words):
+            words.append(f"threads={yaml.load(self.jobs[job].config, Loader=LOADER)['threads']}")
+        plugins = [word for plugin in self.plugins for word in ("--plugin", plugin)]
+        return shlex.join(["bnexp", "train", *words, *plugins])
 
     def write(self) -> None:
         """Write the record, whole or not at all."""

@@ -88,7 +88,9 @@ def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> s
     with experiment.prepared(composition, in_sweep=True, going_on=going_on) as ready:
         directory = earlier or experiment.new_directory(ready.config)
         sweep.add(job, "started", directory.path.resolve())
-        outcome = experiment.run(ready, directory, Quiet(), resumed=earlier is not None)
+        outcome = experiment.run(
+            ready, directory, Quiet(), resumed=earlier is not None, command=sweep.command(job)
+        )
         sweep.add(job, "ended", directory.path.resolve(), told(outcome))
     return outcome.status
 

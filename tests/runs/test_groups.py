@@ -206,6 +206,8 @@ def test_a_run_that_diverged_is_counted_but_is_not_fast():
     assert group.estimate("accuracy/test").n == 2
     (lost,) = grouped(runs[1:])
     assert lost.estimate("seconds") is None
+    slower = [record(config("none", seed=seed), seconds=20.0 - seed, step=9) for seed in (0, 1)]
+    assert winners([group, *grouped(slower[:1]), *grouped(slower[1:])], "seconds") == [False, False, True]
 
 
 def test_the_best_is_the_highest_share_and_the_lowest_loss_or_cost():

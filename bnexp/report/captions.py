@@ -1,0 +1,43 @@
+"""What the captions of figures say in the field's words."""
+
+CURVES = (
+    "Training loss (each point the mean over a tenth of the rows), validation loss and validation accuracy. "
+    "A line is the mean over seeds, its band one standard deviation to both sides, within the range of the "
+    "seeds (the ± of the table is the 95 % interval of the mean)."
+)
+DIVERGED = "A run that diverged is a thin line of its own that ends in a cross."
+EPOCHS = "Batch sizes differ, so equal steps are unequal amounts of data; epochs compare equal amounts."
+TIME = (
+    "Seconds of training count what is logged, but neither evaluation nor saving; a line stands at the mean "
+    "time of its seeds."
+)
+HEAT_MAP = (
+    "Mean {metrics} over {rows} and {columns}, averaged over seeds and whatever else differs. Brighter is "
+    "better, on a scale of its own in each map."
+)
+RUNNING_STATS = (
+    "Running mean and variance of the norms that keep them: the mean over channels, and a band from the "
+    "least channel to the greatest. Below, their distance from the statistics of the batch about to be used, "
+    "as means over channels: |running mean − batch mean| / batch standard deviation, and |ln(running "
+    "variance / batch variance)|. Evaluation uses the running statistics: where the gap stays wide, it sees "
+    "another network than training does."
+)
+PERCENTILES = (
+    "15th, 50th and 85th percentile of all activations of a layer, before and after its norm; without a norm "
+    "the two coincide. The panels of a column share their axes."
+)
+GRADIENTS = (
+    "How large the gradients of each layer's weights are at step 0, before any update; the line stands at "
+    "the median, and all panels share their axes. Medians further left the nearer a layer is to the input "
+    "are a gradient that vanishes on its way back."
+)
+COST = "Time of a training step (logging included, evaluation not) and peak memory; a tick is a run."
+CPU_MEMORY = (
+    "On the CPU, memory is the most that was ever resident in the process: runs that shared a process, as in "
+    "a sweep, also carry what the runs before them needed."
+)
+SOME = (
+    "{number} of the {total} configurations that logged this are shown, evenly spaced from the best to the "
+    "worst {metric}."
+)
+ONE_RUN = "One run of each configuration is shown, that with {seed}."

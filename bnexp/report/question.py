@@ -1,0 +1,123 @@
+"""The question that runs ask together, and the answer's first sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnexp.display.comparison import NAMES, Comparison, estimated
+from bnexp.runs.groups import Baseline, Group, grouped, lower_is_better
+from bnexp.runs.naming import facts, phrase
+from bnexp.runs.records import Record
+from bnexp.runs.swept import Knob, knobs
+
+MOST_NAMES = 4  # of knobs in a title
+MOST_VALUES = 8  # of a knob that are listed
+SIGNIFICANT = 0.05
+MODEL, DATA = "choices.model", "choices.data"
+LENGTHS = ("epochs", "steps")
+
+
+def question(records: Sequence[Record]) -> str:
+    """Return what was varied and what was not, in a sentence.
+
+    For example `12 runs: norm (custom, none, group) × batch_size (8, 64), 2 seeds; lenet on digits`.
+    """
+    swept = knobs(records)
+    parts = [_varied(records, swept), _seeds(records)]
+    asked = ", ".join(part for part in parts if part)
+    common = _common(records, swept)
+    return f"{runs(len(records))}: {asked}" + (f"; {common}" if common else "")
+
+
+def title(records: Sequence[Record]) -> str:
+    """Return what was varied in a few words, such as `norm × batch_size (lenet on digits)`."""
+    swept = knobs(records)
+    names = [knob.title for knob in swept[:MOST_NAMES]] + (["…"] if len(swept) > MOST_NAMES else [])
+    what = _what(facts(records[0].config), {knob.key for knob in swept})
+    sign = " × " if _are_crossed(records, swept) else ", "
+    varied = sign.join(names) or str(records[0].value("norm"))
+    return f"{varied} ({what})" if what else varied
+
+
+def in_short(comparison: Comparison) -> list[str]:
+    """Return the best and the worst by the first metric, and how many differ from the baseline."""
+    tag, groups = comparison.metrics[0], comparison.groups
+    known = [(found.mean, index) for index, group in enumerate(groups) if (found := group.estimate(tag))]
+    told = []
+    if len(known) > 1:
+        known.sort(reverse=not lower_is_better(tag))
+        names = ("Lowest", "highest") if lower_is_better(tag) else ("Highest", "lowest")
+        first, last = (_mean(groups[known[place][1]], tag) for place in (0, -1))
+        told.append(f"{names[0]} mean {NAMES.get(tag, tag)}: {first}; {names[1]}: {last}.")
+    if comparison.baseline is not None:
+        told += _against(comparison.baseline, groups, tag)
+    return told
+
+
+def _varied(records: Sequence[Record], swept: Sequence[Knob]) -> str:
+    names = [f"{knob.title} ({_values(knob)})" for knob in swept]
+    if _are_crossed(records, swept):
+        return " × ".join(names) or "one configuration"
+    number = len(grouped(records))
+    return f"{number} configurations that differ in {', '.join(names)}"
+
+
+def _are_crossed(records: Sequence[Record], swept: Sequence[Knob]) -> bool:
+    return len(grouped(records)) == math.prod(len(knob.values) for knob in swept)
+
+
+def _values(knob: Knob) -> str:
+    words = ["null" if value is None else str(value) for value in knob.values]
+    if len(words) <= MOST_VALUES:
+        return ", ".join(words)
+    return f"{words[0]}, {words[1]}, …, {words[-1]}: {len(words)} values"
+
+
+def _seeds(records: Sequence[Record]) -> str:
+    seeds = sorted({record.config.get("seed", 0) for record in records})
+    each = {len(group.records) for group in grouped(records)}
+    if len(each) > 1:
+        return f"{min(each)} to {max(each)} seeds each"
+    return f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+
+
+def _common(records: Sequence[Record], swept: Sequence[Knob]) -> str:
+    fact, varied = facts(records[0].config), {knob.key for knob in swept}
+    found = [_what(fact, varied), *(_length(fact, key, varied) for key in LENGTHS)]
+    return ", ".join(part for part in found if part)
+
+
+def _what(fact: Mapping[str, Any], varied: set[str]) -> str:
+    model = str(fact.get(MODEL, "")) if MODEL not in varied else ""
+    data = f"on {fact[DATA]}" if DATA in fact and DATA not in varied else ""
+    return " ".join(part for part in (model, data) if part)
+
+
+def _length(fact: Mapping[str, Any], key: str, varied: set[str]) -> str:
+    value = fact.get(key)
+    return phrase(key, value).removesuffix("s" if value == 1 else "") if value and key not in varied else ""
+
+
+def runs(number: int) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{number} run" + ("" if number == 1 else "s")
+
+
+def _mean(group: Group, tag: str) -> str:
+    number = len(group.records)
+    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({runs(number)})"
+
+
+def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]:
+    differences = [baseline.difference(group, tag) for group in groups]
+    p_values = [found.p for found in differences if found is not None and found.p is not None]
+    if not p_values:
+        return [f"No configuration has two pairs with {baseline.words}, so nothing is said about chance."]
+    below = sum(p < SIGNIFICANT for p in p_values)
+    name = NAMES.get(tag, tag)
+    return [
+        f"Against {baseline.words}, {below} of {len(p_values)} configurations differ in {name} with "
+        f"p < {SIGNIFICANT} (paired t-tests, not corrected for their number)."
+    ]

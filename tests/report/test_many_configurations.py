@@ -1,0 +1,48 @@
+"""More configurations than there are colours: facets, and which of many are shown."""
+
+import numpy as np
+import pytest
+from reported import finished
+from synthetic_runs import telling_rows
+
+from bnexp.figures.shown import look
+from bnexp.report.shown import drawn, faceted, some, told_apart
+from bnexp.runs.groups import grouped
+from bnexp.runs.records import all_records
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    """Two norms with five batch sizes."""
+    root = tmp_path_factory.mktemp("many")
+    rows = {step: row for step, row in telling_rows("custom").items() if step <= 20}
+    for norm in ("custom", "none"):
+        for place in range(5):
+            name, size = f"{norm}-{place}", 2**place
+            finished(
+                root, name, norm, batch_size=size, accuracy=0.1 * place + (norm == "custom") / 2, rows=rows
+            )
+    return grouped(sorted(all_records(root), key=lambda record: record.name))
+
+
+def test_one_knob_has_the_colours_and_the_others_the_facets(groups):
+    split = faceted(groups, drawn(groups))
+    assert [group.name for group in split.legend] == ["custom", "no norm"]
+    assert [facet.title for facet in split.facets] == [f"batch {2**place}" for place in range(5)]
+    for facet in split.facets:
+        assert [group.look for group in facet.groups] == [look(0), look(1)]
+        assert {run.look for group in facet.groups for run in group.members} == {look(0), look(1)}
+
+
+def test_few_of_many_reach_from_the_best_to_the_worst(groups):
+    means = np.asarray([group.estimate("accuracy/test").mean for group in groups])
+    picked = some(groups, "accuracy/test", 4)
+    assert picked == sorted(picked) and len(set(picked)) == 4
+    assert {means.argmax(), means.argmin()} <= set(picked)
+    assert some(groups, "accuracy/test", 10) == list(range(10))
+
+
+def test_groups_in_one_panel_have_their_own_colours(groups):
+    shared = faceted(groups, drawn(groups)).groups[:4]
+    assert len({group.look.color for group in shared}) < 4
+    assert len({group.look.color for group in told_apart(shared)}) == 4
