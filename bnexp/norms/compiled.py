@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
+from torch.compiler import is_compiling
 
 from bnexp.norms import core
 
@@ -19,13 +21,25 @@ def usable(x: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> bool:
     It takes plain float32 tensors on the CPU that lie in memory without gaps, where nobody writes down what
     torch computes.
     """
-    if x.dtype is not torch.float32 or x.device.type != "cpu" or _recorded():
+    return (
+        _written(x)
+        and (x.is_contiguous() or _channels_last(x))
+        and (weight_C is None or _plain(weight_C))
+        and (bias_C is None or _plain(bias_C))
+        and not _recorded()
+        and (torch.get_num_threads() == 1 or x.numel() < SHARED)
+        and core.load() is not None
+    )
+
+
+def movable(*vectors_C: Tensor) -> bool:
+    """Whether the core can move running statistics that are among `vectors_C`."""
+    if is_compiling() or _recorded():
         return False
-    if type(x) not in PLAIN or _unwritten(x) or not (x.is_contiguous() or _channels_last(x)):
-        return False
-    if not all(v is None or _plain(v) for v in (weight_C, bias_C)):
-        return False
-    return (torch.get_num_threads() == 1 or x.numel() < SHARED) and core.load() is not None
+    for v in vectors_C:
+        if not _plain(v):
+            return False
+    return core.load() is not None
 
 
 def _recorded() -> bool:
@@ -33,15 +47,14 @@ def _recorded() -> bool:
     return torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
 
 
-def _unwritten(v: Tensor) -> bool:
-    """Whether memory does not hold the values: negated when they are read, or zeros that have no memory."""
-    return v.is_neg() or v._is_zerotensor()
+def _written(v: Tensor) -> bool:
+    """Whether the CPU's memory holds float32 values: not negated when read, nor zeros without memory."""
+    plain = type(v) in PLAIN and v.dtype is torch.float32 and v.is_cpu
+    return plain and not v.is_neg() and not v._is_zerotensor()
 
 
 def _plain(v: Tensor) -> bool:
-    if type(v) not in PLAIN or v.dtype is not torch.float32 or v.device.type != "cpu":
-        return False
-    return v.is_contiguous() and not _unwritten(v)
+    return _written(v) and v.is_contiguous()
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -70,12 +83,27 @@ def gradients(
     dy: Tensor, x: Tensor, mean_C: Tensor, rstd_C: Tensor, weight_C: Tensor | None, *, of_x: bool
 ) -> tuple[Tensor | None, Tensor, Tensor]:
     """Return dx (None unless `of_x`), dweight and dbias, outside the graph."""
-    if dy.stride() != x.stride() or _unwritten(dy):
+    if dy.stride() != x.stride() or not _written(dy):
         dy = torch.empty_like(x).copy_(dy)
     dx = torch.empty_like(x) if of_x else None
     dweight_C, dbias_C = torch.empty_like(mean_C), torch.empty_like(mean_C)
     _call("gradients", (dy, x, mean_C, rstd_C, weight_C), sizes(x), (dx, dweight_C, dbias_C))
     return dx, dweight_C, dbias_C
+
+
+def move(
+    running_mean_C: Tensor,
+    running_var_C: Tensor,
+    mean_C: Tensor,
+    batch_var_C: Tensor,
+    *,
+    unbias: float,
+    momentum: float,
+) -> None:
+    """Move both buffers in place as `moments.move` does, towards mean and unbias * batch_var."""
+    _call("move", (mean_C, batch_var_C), (unbias, momentum, len(mean_C)), (running_mean_C, running_var_C))
+    # autograd must know that memory was written to: a graph that kept a buffer is out of date
+    increment_version((running_mean_C, running_var_C))
 
 
 def _call(

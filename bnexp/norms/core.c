@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #define WIDTH 8 /* channels that are summed side by side */
+#define TILE 8192 /* values that stay in the cache while all channels of some rows are summed */
 typedef float Narrow __attribute__((vector_size(WIDTH * sizeof(float)), aligned(sizeof(float)), may_alias));
 typedef double Wide __attribute__((vector_size(WIDTH * sizeof(double))));
 
@@ -16,6 +17,8 @@ typedef struct {
 } Sums;
 
 static inline Wide widened(const float *x) { return __builtin_convertvector(*(const Narrow *)x, Wide); }
+
+static inline long tile_rows(long C) { return C < TILE ? TILE / C : 1; }
 
 /* Sums of d = x - pivot and of d^2. The pivot, a value of the channel, keeps E[d^2] - E[d]^2 from cancelling. */
 static void sum_planes(const float *x, long N, long C, long L, Sums *sums) {
@@ -35,28 +38,35 @@ static void sum_planes(const float *x, long N, long C, long L, Sums *sums) {
         }
 }
 
-/* Rows: the same sums for WIDTH channels side by side, which stay in registers from row to row. */
-static void sum_row_block(const float *x, long N, long C, Sums *sums) {
-    const Wide pivot = widened(x);
+/* Rows: the same sums for WIDTH channels side by side, which stay in registers over the rows of a tile. */
+static void sum_row_block(const float *x, const float *pivots, long rows, long C, Sums *sums) {
+    const Wide pivot = widened(pivots);
     Wide sum = {0}, squares = {0};
-    for (long n = 0; n < N; n++) {
+    for (long n = 0; n < rows; n++) {
         const Wide d = widened(x + n * C) - pivot;
         sum += d;
         squares += d * d;
     }
-    for (long k = 0; k < WIDTH; k++) sums[k] = (Sums){sum[k], squares[k]};
+    for (long k = 0; k < WIDTH; k++) {
+        sums[k].sum += sum[k];
+        sums[k].squares += squares[k];
+    }
 }
 
 static void sum_rows(const float *x, long N, long C, Sums *sums) {
-    long c = 0;
-    for (; c + WIDTH <= C; c += WIDTH) sum_row_block(x + c, N, C, sums + c);
-    for (; c < C; c++) {
-        const double pivot = x[c];
-        for (long n = 0; n < N; n++) {
-            const double d = x[n * C + c] - pivot;
-            sums[c].sum += d;
-            sums[c].squares += d * d;
-        }
+    const float *pivots = x;
+    const long tile = tile_rows(C);
+    for (long n = 0; n < N; n += tile) {
+        const long rows = N - n < tile ? N - n : tile;
+        const float *first = x + n * C;
+        long c = 0;
+        for (; c + WIDTH <= C; c += WIDTH) sum_row_block(first + c, pivots + c, rows, C, sums + c);
+        for (; c < C; c++)
+            for (long i = 0; i < rows; i++) {
+                const double d = first[i * C + c] - (double)pivots[c];
+                sums[c].sum += d;
+                sums[c].squares += d * d;
+            }
     }
 }
 
@@ -119,25 +129,32 @@ static void products_planes(const float *dy, const float *x, long N, long C, lon
         }
 }
 
-static void products_row_block(const float *dy, const float *x, long N, long C, const float *mean, Sums *sums) {
+static void products_row_block(const float *dy, const float *x, long rows, long C, const float *mean, Sums *sums) {
     const Narrow centre = *(const Narrow *)mean;
     Wide sum = {0}, products = {0};
-    for (long n = 0; n < N; n++) {
+    for (long n = 0; n < rows; n++) {
         const Wide d = widened(dy + n * C);
         sum += d;
         products += d * __builtin_convertvector(*(const Narrow *)(x + n * C) - centre, Wide);
     }
-    for (long k = 0; k < WIDTH; k++) sums[k] = (Sums){sum[k], products[k]};
+    for (long k = 0; k < WIDTH; k++) {
+        sums[k].sum += sum[k];
+        sums[k].squares += products[k];
+    }
 }
 
 static void products_rows(const float *dy, const float *x, long N, long C, const float *mean, Sums *sums) {
-    long c = 0;
-    for (; c + WIDTH <= C; c += WIDTH) products_row_block(dy + c, x + c, N, C, mean + c, sums + c);
-    for (; c < C; c++)
-        for (long n = 0; n < N; n++) {
-            sums[c].sum += dy[n * C + c];
-            sums[c].squares += (double)dy[n * C + c] * (x[n * C + c] - mean[c]);
-        }
+    const long tile = tile_rows(C);
+    for (long n = 0; n < N; n += tile, dy += tile * C, x += tile * C) {
+        const long rows = N - n < tile ? N - n : tile;
+        long c = 0;
+        for (; c + WIDTH <= C; c += WIDTH) products_row_block(dy + c, x + c, rows, C, mean + c, sums + c);
+        for (; c < C; c++)
+            for (long i = 0; i < rows; i++) {
+                sums[c].sum += dy[i * C + c];
+                sums[c].squares += (double)dy[i * C + c] * (x[i * C + c] - mean[c]);
+            }
+    }
 }
 
 /* dx = a * dy + b * (x - mean) + c */
@@ -178,5 +195,20 @@ int gradients(const float *dy, const float *x, const float *mean, const float *r
     }
     if (dx) combine(dy, x, N, C, L, mean, a, b, c0, dx);
     free(sums);
+    return 0;
+}
+
+static float lerp(float from, float to, double momentum) {
+    const float m = (float)momentum;
+    return m < 0.5f ? from + m * (to - from) : to - (to - from) * (1 - m);
+}
+
+/* Move running statistics towards a batch's mean and unbias * var, as `move` of moments.py does. */
+int move(const float *mean, const float *var, double unbias, double momentum, long C, float *running_mean,
+          float *running_var) {
+    for (long c = 0; c < C; c++) {
+        running_mean[c] = lerp(running_mean[c], mean[c], momentum);
+        running_var[c] = lerp(running_var[c], var[c] * (float)unbias, momentum);
+    }
     return 0;
 }

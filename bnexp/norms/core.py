@@ -24,6 +24,7 @@ _POINTER, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
 SIGNATURES = {
     "by_batch": [_POINTER] * 3 + [_DOUBLE] + [_LONG] * 3 + [_POINTER] * 4,
     "gradients": [_POINTER] * 5 + [_LONG] * 3 + [_POINTER] * 3,
+    "move": [_POINTER] * 2 + [_DOUBLE] * 2 + [_LONG] + [_POINTER] * 2,
 }
 
 

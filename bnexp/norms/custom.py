@@ -110,12 +110,19 @@ class CustomNorm(nn.Module):
             return
         # a tensor, because reading the count as a number would wait for the device
         momentum = count.to(running_mean.dtype).reciprocal() if self.momentum is None else self.momentum
-        moments.move(running_mean, mean_C, momentum)
-        self._move_var(running_var, batch_var_C, n, momentum)
+        self._move((running_mean, running_var), (mean_C, batch_var_C), n, momentum)
 
-    def _move_var(self, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float | Tensor) -> None:
-        value_C = batch_var_C if self.biased else moments.unbiased(batch_var_C, n)
-        moments.move(running_var_C, value_C, momentum)
+    def _move(
+        self, buffers: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor], n: int, momentum: float | Tensor
+    ) -> None:
+        """Move running mean and variance towards those of a batch of n values a channel."""
+        unbias = 1.0 if self.biased else n / (n - 1)
+        if isinstance(momentum, float) and self.core == "auto" and compiled.movable(*buffers, *batch):
+            compiled.move(*buffers, *batch, unbias=unbias, momentum=momentum)
+            return
+        moments.move(buffers[0], batch[0], momentum)
+        value_C = batch[1] if self.biased else moments.unbiased(batch[1], n)
+        moments.move(buffers[1], value_C, momentum)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any

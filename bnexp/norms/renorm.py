@@ -92,8 +92,11 @@ class BatchRenorm(CustomNorm):
         running = self.running_mean, self.running_var
         return moments.corrections(mean_C, batch_var_C, *running, self.eps, self.limits())
 
-    def _move_var(self, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float | Tensor) -> None:
-        moments.move_std(running_var_C, batch_var_C, self.eps, momentum)
+    def _move(
+        self, buffers: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor], n: int, momentum: float | Tensor
+    ) -> None:
+        moments.move(buffers[0], batch[0], momentum)
+        moments.move_std(buffers[1], batch[1], self.eps, momentum)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, r_max={self.r_max}, d_max={self.d_max}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracles import assert_close
+from oracles import assert_close, running_statistics
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -17,6 +17,7 @@ from bnexp.errors import ConfigError
 from bnexp.norms import compiled, core
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.derivatives import normalize_by_batch
+from bnexp.norms.knobs import RunningVar
 
 pytestmark = [
     pytest.mark.skipif(core.load() is None, reason="no C compiler here"),
@@ -25,7 +26,17 @@ pytestmark = [
 ]
 
 EPS = 1e-5
-SHAPES = [(2, 1), (8, 15), (8, 16), (5, 33), (128, 120), (1, 3, 2), (4, 6, 28, 28), (3, 17, 2, 3, 2)]
+SHAPES = [
+    (2, 1),
+    (8, 15),
+    (8, 16),
+    (5, 33),
+    (128, 120),
+    (30, 600),
+    (1, 3, 2),
+    (4, 6, 28, 28),
+    (3, 17, 2, 3, 2),
+]
 Everything = tuple[Tensor, ...]
 
 
@@ -231,6 +242,33 @@ def test_eager_and_compiled_training_stay_together() -> None:
         assert_close(one, other, rtol=1e-5, atol=1e-6)
     for name, buffer in layers[0].state_dict().items():
         assert_close(buffer, layers[1].state_dict()[name], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.1, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("running_var", ["unbiased", "biased"])
+def test_buffers_move_as_the_definition_says(momentum: float, running_var: RunningVar) -> None:
+    """Four batches of five values; in float32, so to its rounding."""
+    norm = CustomNorm(7, (), momentum=momentum, running_var=running_var)
+    batches = [torch.randn(5, 7, generator=torch.Generator().manual_seed(seed)) * 3 + 1 for seed in range(4)]
+    buffers, versions = (norm.running_mean, norm.running_var), []
+    assert compiled.movable(*buffers)
+    for x in batches:
+        norm(x)
+        versions.append(buffers[0]._version)
+    given = [x.double().numpy() for x in batches]
+    mean, var = running_statistics(given, momentum, biased=running_var == "biased")
+    assert_close(norm.running_mean, mean, rtol=1e-5, atol=1e-6)
+    assert_close(norm.running_var, var, rtol=1e-5, atol=1e-6)
+    assert norm.running_mean is buffers[0]
+    assert versions == sorted(set(versions))  # autograd saw each write
+
+
+def test_a_buffer_that_equals_the_batch_stays_where_it_is() -> None:
+    mean, var = torch.tensor([0.1, 3.0, -7.0]), torch.tensor([0.3, 2.0, 1e-8])
+    for momentum in (0.1, 0.9):
+        running = mean.clone(), var.clone()
+        compiled.move(*running, mean, var, unbias=1.0, momentum=momentum)
+        assert torch.equal(running[0], mean) and torch.equal(running[1], var)
 
 
 def test_another_core_is_refused() -> None:

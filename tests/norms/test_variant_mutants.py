@@ -87,9 +87,10 @@ def variance_averaged(running_var_C: Tensor, batch_var_C: Tensor, eps: float, mo
 
 
 def bessels_correction(
-    self: BatchRenorm, running_var_C: Tensor, batch_var_C: Tensor, n: int, momentum: float
+    self: BatchRenorm, buffers: tuple[Tensor, Tensor], batch: tuple[Tensor, Tensor], n: int, momentum: float
 ) -> None:
-    move_std(running_var_C, moments.unbiased(batch_var_C, n), self.eps, momentum)
+    moments.move(buffers[0], batch[0], momentum)
+    move_std(buffers[1], moments.unbiased(batch[1], n), self.eps, momentum)
 
 
 def std_without_eps(running_var_C: Tensor, batch_var_C: Tensor, eps: float, momentum: float) -> None:
@@ -239,7 +240,7 @@ MUTANTS: dict[str, tuple[object, str, object, Callable[[], None]]] = {
         moments, "move_std", variance_averaged, checks.check_renorm_averages_standard_deviations,
     ),
     "renorm: Bessel's correction": (
-        BatchRenorm, "_move_var", bessels_correction, checks.check_renorm_averages_standard_deviations,
+        BatchRenorm, "_move", bessels_correction, checks.check_renorm_averages_standard_deviations,
     ),
     "renorm: eps outside the averaged deviation": (
         moments, "move_std", std_without_eps, checks.check_renorm_averages_standard_deviations,
