@@ -129,6 +129,7 @@ class EngineArm:
             channels_last=False,
         )
         knobs = asdict(self._config.telemetry)
+        del knobs["three_way_every"]  # a matter of evaluation, not of a step
         self._probes, _ = probes(model, total_steps=1, **knobs | {"max_megabytes": 1e9})
         self._folder = folder
         self.bytes = 0.0

@@ -11,8 +11,8 @@ from bnexp.norms import core
 
 CORES = ("auto", "eager")
 PLAIN = (Tensor, nn.Parameter)
-# From here on torch's operations share the work among threads, which the core does not.
-SHARED = 2**15
+# From here on a thread's share of the work outweighs starting it.
+SHARED = 2**16
 
 
 def usable(x: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> bool:
@@ -27,7 +27,6 @@ def usable(x: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> bool:
         and (weight_C is None or _plain(weight_C))
         and (bias_C is None or _plain(bias_C))
         and not _recorded()
-        and (torch.get_num_threads() == 1 or x.numel() < SHARED)
         and core.load() is not None
     )
 
@@ -61,11 +60,12 @@ def _channels_last(x: Tensor) -> bool:
     return x.dim() > 2 and x.movedim(1, -1).is_contiguous()
 
 
-def sizes(x: Tensor) -> tuple[int, int, int]:
-    """Return N, C, L as core.c means them."""
+def sizes(x: Tensor) -> tuple[int, int, int, int]:
+    """Return N, S, L and the number of threads as core.c means them."""
     n, channels = x.shape[:2]
     positions = x.numel() // (n * channels)
-    return (n, channels, positions) if x.is_contiguous() else (n * positions, channels, 1)
+    threads = torch.get_num_threads() if x.numel() >= SHARED else 1
+    return (n, channels, positions, threads) if x.is_contiguous() else (n * positions, channels, 1, threads)
 
 
 def by_batch(

@@ -22,8 +22,8 @@ SOURCE = Path(__file__).with_name("core.c")
 FLAGS = ["-O3", "-Wno-psabi", "-fopenmp-simd", "-ffp-contract=off", "-std=c11", "-fPIC", "-shared"]
 _POINTER, _LONG, _DOUBLE = ctypes.c_void_p, ctypes.c_long, ctypes.c_double
 SIGNATURES = {
-    "by_batch": [_POINTER] * 3 + [_DOUBLE] + [_LONG] * 3 + [_POINTER] * 4,
-    "gradients": [_POINTER] * 5 + [_LONG] * 3 + [_POINTER] * 3,
+    "by_batch": [_POINTER] * 3 + [_DOUBLE] + [_LONG] * 4 + [_POINTER] * 4,
+    "gradients": [_POINTER] * 5 + [_LONG] * 4 + [_POINTER] * 3,
     "move": [_POINTER] * 2 + [_DOUBLE] * 2 + [_LONG] + [_POINTER] * 2,
 }
 
@@ -54,7 +54,7 @@ def _built(compiler: list[str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as work:
             new = Path(work) / library.name
-            told = [*command, "-o", str(new), str(SOURCE), "-lm"]
+            told = [*command, "-o", str(new), str(SOURCE), "-lm", "-pthread"]
             subprocess.run(told, capture_output=True, check=True, timeout=120)
             new.replace(library)
     return library

@@ -225,14 +225,33 @@ def test_saved_tensors_may_come_back_in_another_layout() -> None:
         compare(run(x, dy, *given), written_out(x, dy, *given), rtol=1e-5, atol=1e-6)
 
 
-def test_large_inputs_are_shared_among_threads() -> None:
-    large, small = torch.zeros(compiled.SHARED, 1), torch.zeros(8, 1)
-    threads = torch.get_num_threads()
+@pytest.mark.parametrize("threads", [2, 3, 100])
+@pytest.mark.parametrize(
+    "shape", [(3000, 33), (10000, 7), (700, 120), (64, 6, 28, 28), (300, 3, 9, 9), (70000, 1)]
+)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_threads_share_large_inputs_and_change_no_bit(
+    shape: tuple[int, ...], threads: int, channels_last: bool
+) -> None:
+    x, dy = drawn(*shape), drawn(*shape, seed=1)
+    if channels_last and len(shape) == 4:
+        x, dy = (v.to(memory_format=torch.channels_last) for v in (x, dy))
+    weight, bias = drawn(shape[1], seed=2), drawn(shape[1], seed=3)
+
+    def everything() -> list[Tensor]:
+        y, mean, var, rstd = compiled.by_batch(x, weight, bias, EPS)
+        found = compiled.gradients(dy, x, mean, rstd, weight, of_x=True)
+        return [y, mean, var, rstd, *(v for v in found if v is not None)]
+
+    alone, before = everything(), torch.get_num_threads()
     try:
-        torch.set_num_threads(2)
-        assert (compiled.usable(large, None, None), compiled.usable(small, None, None)) == (False, True)
-    finally:
         torch.set_num_threads(threads)
+        assert compiled.sizes(x)[3] == threads
+        together = everything()
+    finally:
+        torch.set_num_threads(before)
+    assert len(alone) == 7
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
 
 
 def test_eager_and_compiled_training_stay_together() -> None:
