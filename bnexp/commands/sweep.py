@@ -22,6 +22,7 @@ from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import trials
 from bnexp.sweeps.combine import Request, composed
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
+from bnexp.sweeps.warm import workers
 
 PATIENCE_S = 8.0  # more than `bnexp.sweeps.job` gives a run whose launcher has died
 
@@ -50,21 +51,22 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         return _search(own, plugins, hydra_words, options)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
     request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
-    combined = composed(request)
-    # Here and not above: torch takes longer than finding out that a word is misspelt.
-    from bnexp.sweeps.launch import check
-    from bnexp.sweeps.plan import plan
+    with workers(None if options.print_trials else options.jobs):
+        combined = composed(request)
+        # Here and not above: torch takes longer than finding out that a word is misspelt.
+        from bnexp.sweeps.launch import check
+        from bnexp.sweeps.plan import plan
 
-    check(hydra_words)
-    planned = plan(request, combined)
-    console = wide_console()
-    if options.print_trials:
-        _print_trials(console, planned, options.jobs or 1)
-        return 0
-    recorded = sweeps.read(planned.path) if planned.path.exists() else planned
-    if recorded is planned:
-        planned.write()
-    return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
+        check(hydra_words)
+        planned = plan(request, combined)
+        console = wide_console()
+        if options.print_trials:
+            _print_trials(console, planned, options.jobs or 1)
+            return 0
+        recorded = sweeps.read(planned.path) if planned.path.exists() else planned
+        if recorded is planned:
+            planned.write()
+        return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
 
 
 def run(
