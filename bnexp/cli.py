@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -13,6 +11,7 @@ import typer.core
 
 from bnexp import __version__
 from bnexp.errors import BnexpError, ConfigError
+from bnexp.streams import outlive_readers
 
 app = typer.Typer(
     add_completion=False,
@@ -318,7 +317,7 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the verb and exit: 0 done, 1 a bug or a failed run, 2 a user's mistake, 130 interrupted."""
-    _outlive_readers()
+    outlive_readers()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
@@ -345,36 +344,6 @@ def run(arguments: Sequence[str]) -> int:
             return 2
         return complain([f"{error.format_message()} (see bnexp --help)"])
     return code if isinstance(code, int) else 0
-
-
-class _Unheard(io.FileIO):
-    """A file that takes and drops what nobody reads any more."""
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            return len(memoryview(data).cast("B"))
-
-
-def _outlive_readers() -> None:
-    """Let `bnexp train | head` train to its end: what stands in the run folder needs no reader."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):
-            stream.flush()
-            setattr(sys, name, _unheard(stream))
-
-
-def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
-    return io.TextIOWrapper(
-        # of its own, because the stream that it replaces may close the other
-        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb", closefd=False)),
-        encoding=stream.encoding,
-        errors="backslashreplace" if stream.errors == "strict" else stream.errors,
-        line_buffering=stream.line_buffering,
-        write_through=stream.write_through,
-    )
 
 
 def complain(lines: Sequence[str]) -> int:

@@ -16,6 +16,7 @@ LAYERS = {
     "protocols": 0,
     "nearest": 0,
     "seeding": 0,
+    "streams": 0,
     "norms": 1,
     "models": 1,
     "data": 1,
