@@ -211,7 +211,12 @@ def tb(
 
 @app.command()
 def plot(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders, names, or `last`.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN|FILTER...", help="Folders, names, `last`, sweeps, experiments, conditions."
+        ),
+    ],
     what: Annotated[
         str, typer.Option(help="loss, activations, gradients, running_stats or percentiles.")
     ] = "loss",
@@ -335,6 +340,7 @@ def run(arguments: Sequence[str]) -> int:
     except BnexpError as error:
         return complain(str(error).splitlines())
     except KeyboardInterrupt:
+        complain(["interrupted"])
         return 130
     except Exception as error:
         if not hasattr(error, "format_message"):

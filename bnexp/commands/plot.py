@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnexp.errors import ConfigError
-from bnexp.runs.directory import find, open_run
+from bnexp.errors import CheckpointError, ConfigError
+from bnexp.runs.directory import RunDirectory
+from bnexp.runs.query import is_filter, select
 
 WHATS = ("loss", "activations", "gradients", "running_stats", "percentiles")
 
@@ -17,7 +18,7 @@ def plot(
     """Draw `what` of the runs that are meant into a file and print its path.
 
     Args:
-        references: as `bnexp.runs.directory.find` reads them.
+        references: as `bnexp.runs.query.select` reads them; the runs of filters alone are drawn oldest first.
         output: the file; its ending (.png, .svg, .pdf) is its format. None is WHAT.png in the current folder.
         layers: patterns of layer names; none draws a few, evenly spaced.
     Raises:
@@ -26,7 +27,7 @@ def plot(
     """
     if what not in WHATS:
         raise ConfigError(f"--what must be one of {', '.join(WHATS)}, got {what!r}")
-    directories = [open_run(find(reference, Path(runs_dir))) for reference in references]
+    directories = _meant(references, Path(runs_dir))
     # Here and not above: matplotlib takes longer than finding out that a run does not exist.
     from bnexp.figures.kinds import write_figure
 
@@ -34,3 +35,12 @@ def plot(
     for note in write_figure(what, directories, path, layers):
         print(f"note: {note}")
     print(path)
+
+
+def _meant(references: Sequence[str], root: Path) -> list[RunDirectory]:
+    records = select(references, root)
+    if all(is_filter(reference) for reference in references):
+        records = [record for record in reversed(records) if record.problem is None]
+    if not records:
+        raise CheckpointError(f"no run matches {' '.join(references)}; see `bnexp runs`")
+    return [record.run for record in records]

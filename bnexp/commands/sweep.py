@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from bnexp.composition.words import rewrite
+from bnexp.display import columns
 from bnexp.display.columns import wide_console
 from bnexp.errors import ConfigError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED
+from bnexp.runs.directory import ANSWERED, RunDirectory
 from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import trials
@@ -60,10 +60,10 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         check(hydra_words)
         planned = plan(request, combined)
         console = wide_console()
-        if options.print_trials:
-            _print_trials(console, planned, options.jobs or 1)
-            return 0
         recorded = sweeps.read(planned.path) if planned.path.exists() else planned
+        if options.print_trials:
+            _print_trials(console, recorded, _open_jobs(recorded, options.needed)[0], options.jobs or 1)
+            return 0
         if recorded is planned:
             planned.write()
         return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
@@ -83,12 +83,11 @@ def run(
 
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
-    todo = [job for job, status in _settled(recorded).items() if status not in (*ANSWERED, "running")]
+    todo, known = _open_jobs(recorded, needed)
     if needed:
-        known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
-        skipped = [job for job in todo if recorded.jobs[job].config_hash in known]
-        todo = [job for job in todo if job not in skipped]
-        console.print(f"{len(skipped)} jobs are answered by runs that are there already", highlight=False)
+        for job, found in known.items():
+            recorded.add(job, "answered", found.path.resolve(), "answered by an earlier run")
+        console.print(f"{len(known)} jobs are answered by runs that are there already", highlight=False)
     if not todo:
         console.print("nothing is left to do", highlight=False)
     else:
@@ -115,19 +114,30 @@ def _settled(recorded: Sweep) -> dict[int, str]:
     return statuses
 
 
-def _print_trials(console: Console, planned: Sweep, workers: int) -> None:
+def _open_jobs(recorded: Sweep, needed: bool) -> tuple[list[int], dict[int, RunDirectory]]:
+    """Return the jobs that have no answer yet, and, if asked, runs of others that answer the rest of them."""
+    todo = [job for job, status in _settled(recorded).items() if status not in (*ANSWERED, "running")]
+    if not needed:
+        return todo, {}
+    known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
+    hashes = {job: recorded.jobs[job].config_hash for job in todo}
+    found = {job: known[hashes[job]] for job in todo if hashes[job] in known}
+    return [job for job in todo if job not in found], found
+
+
+def _print_trials(console: Console, recorded: Sweep, todo: Sequence[int], workers: int) -> None:
     from bnexp.sweeps import estimate
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("job", "words", "seconds"):
-        table.add_column(header, justify="left" if header == "words" else "right")
-    seconds = estimate.seconds(planned)
-    for job, expected in enumerate(seconds):
-        table.add_row(str(job + 1), escape(planned.title(job)), f"{expected:.1f}")
-    console.print(table)
-    _tell_dropped(console, planned)
-    total = estimate.readable(sum(seconds) / workers)
-    console.print(f"{len(planned.jobs)} jobs, about {total} with {workers} at a time", highlight=False)
+    seconds = estimate.seconds(recorded)
+    rows = [
+        [str(job + 1), f"{seconds[job]:.1f}" if job in todo else "answered", recorded.title(job)]
+        for job in range(len(recorded.jobs))
+    ]
+    columns.show(console, ("job", "seconds", "words"), rows, right=(0, 1), narrow="names")
+    _tell_dropped(console, recorded)
+    total = estimate.readable(sum(seconds[job] for job in todo) / workers)
+    told = f"{len(todo)} jobs, about {total} of training steps with {workers} at a time"
+    console.print(told, highlight=False)
 
 
 def _tell_dropped(console: Console, recorded: Sweep) -> None:
@@ -141,24 +151,31 @@ def _tell_dropped(console: Console, recorded: Sweep) -> None:
 def _summed_up(recorded: Sweep, console: Console) -> int:
     statuses, runs = recorded.statuses(), recorded.runs()
     failed = {event.job: event for event in recorded.events() if event.what == "failed"}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("job", "words", "status", "test accuracy", "run"):
-        table.add_column(header, justify="right" if header in ("job", "test accuracy") else "left")
+    rows: list[columns.Row] = []
     for job, status in statuses.items():
         result = (runs[job].read_result() or {}) if job in runs else {}
         accuracy = result.get("accuracy/test")
-        status = "failed" if status == "waiting" and job in failed else status
-        table.add_row(
-            str(job + 1),
-            escape(recorded.title(job)),
-            f"[red]{status}[/]" if status == "failed" else status,
-            "" if accuracy is None else f"{accuracy:.4f}",
-            escape(str(runs[job].path.name)) if job in runs else "",
+        statuses[job] = status = "failed" if status == "waiting" and job in failed else status
+        rows.append(
+            [
+                recorded.title(job),
+                (status, "red" if status == "failed" else ""),
+                "" if accuracy is None else f"{accuracy:.4f}",
+                columns.visible(runs[job].path.name) if job in runs else "",
+            ]
         )
-        statuses[job] = status
-    console.print(table)
-    if "failed" in statuses.values():
-        return 1
+    headers = ("words", "status", "test accuracy", "run")
+    columns.show(console, headers, rows, right=(2,), narrow="names")
+    return _told_next(recorded, statuses, console)
+
+
+def _told_next(recorded: Sweep, statuses: Mapping[int, str], console: Console) -> int:
+    """Say how to go on, and return the exit code."""
     stopped = recorded.stop_file.exists()
     recorded.stop_file.unlink(missing_ok=True)
+    left = sum(status not in (*ANSWERED, "running") for status in statuses.values())
+    verb = f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume" if left else "bnexp compare"
+    console.print(f"{verb} {recorded.name}", highlight=False, soft_wrap=True)
+    if "failed" in statuses.values():
+        return 1
     return 130 if stopped else 0

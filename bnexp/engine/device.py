@@ -42,10 +42,10 @@ def describe(device: torch.device) -> str:
 
 
 def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Return how many cores this process may use; no more than OMP_NUM_THREADS says."""
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return min(found, int(told)) if told.isdecimal() and int(told) > 0 else found
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,16 +35,32 @@ def followed(sweep: Sweep, jobs: Sequence[int], console: Console) -> Iterator[No
 
 @contextmanager
 def stoppable(sweep: Sweep) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM let running jobs save themselves and start no other; a second ends at once."""
+    """On Ctrl-C or SIGTERM let running jobs save themselves and start no other; a second ends at once.
+
+    Two within a fraction of a second are one: a shell and the terminal may both send it.
+
+    Raises:
+        KeyboardInterrupt: there was a second one.
+    """
+    asked: float | None = None
+    insisted = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if sweep.stop_file.exists():
+        nonlocal asked, insisted
+        if asked is None:
+            asked = time.monotonic()
+            sweep.stop_file.touch()
+        elif time.monotonic() - asked > LOOK_S:
+            insisted = True
             raise KeyboardInterrupt
-        sweep.stop_file.touch()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
+    except RuntimeError as error:  # joblib's, whose workers are gone then
+        if insisted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

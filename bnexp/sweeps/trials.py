@@ -30,7 +30,9 @@ def read(path: Path) -> list[list[str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         rows = _table(text) if path.suffix == ".csv" else yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
+    except OSError as error:
+        raise ConfigError(f"--trials {path} cannot be read ({error.strerror})") from error
+    except (UnicodeDecodeError, yaml.YAMLError, csv.Error) as error:
         raise ConfigError(f"--trials {path} cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(rows, list) or not rows:
         raise ConfigError(f"--trials {path} must list at least one trial")

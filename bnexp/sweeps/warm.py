@@ -36,7 +36,7 @@ def _start(jobs: int) -> None:
 
     # max_nbytes as Hydra's launcher has it: workers of other settings are not kept
     start = Parallel(n_jobs=jobs, backend="loky", batch_size=1, max_nbytes=None)
-    with suppress(RuntimeError):  # they were ended before they had begun
+    with suppress(RuntimeError, KeyboardInterrupt):  # they were ended before they had begun
         start(delayed(_load)() for _ in range(jobs))
 
 
