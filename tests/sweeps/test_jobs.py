@@ -83,7 +83,9 @@ def test_a_failed_job_is_told_at_once_and_stops_no_other(breaking: Path) -> None
     failures = [number for number, line in enumerate(lines) if "failed: ZeroDivisionError: in a norm" in line]
     finishes = [number for number, line in enumerate(lines) if "finished, test accuracy" in line]
     assert len(failures) == len(finishes) == 2
-    assert min(failures) < lines.index(next(line for line in lines if line.startswith("job ")))
+    closing_table = next(number for number, line in enumerate(lines) if line.startswith("words "))
+    assert min(failures) < closing_table
+    assert "2 of 4 jobs are left; go on with: bnexp resume" in lines[-1]
     statuses = sorted(result["status"] for result in results(breaking).values())
     assert statuses == ["failed", "failed", "finished", "finished"]
     for log in breaking.glob("runs/*/*/log.txt"):
