@@ -33,8 +33,8 @@ GRADIENTS = (
 )
 COST = "Time of a training step (logging included, evaluation not) and peak memory; a tick is a run."
 CPU_MEMORY = (
-    "On the CPU, memory is the most that was ever resident in the process: runs that shared a process, as in "
-    "a sweep, also carry what the runs before them needed."
+    "On the CPU, memory is the most that was resident in the process during the run: runs that shared a "
+    "process, as in a sweep, also carry what the runs before them left there."
 )
 SOME = (
     "{number} of the {total} configurations that logged this are shown, evenly spaced from the best to the "
