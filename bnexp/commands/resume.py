@@ -7,17 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bnexp import experiment
 from bnexp.commands import sweep
-from bnexp.composition.compose import Composition, restore
-from bnexp.display import tables
 from bnexp.display.columns import wide_console
-from bnexp.display.progress import training_progress
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, find, open_run, status
+from bnexp.runs.directory import ANSWERED, RunDirectory, find, open_run, status
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps.hydra_words import completed
+from bnexp.sweeps.warm import workers
 
 
 def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | None = None) -> int:
@@ -32,7 +29,16 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | No
     record = sweeps.find(reference, Path(runs_dir))
     if record is not None:
         return _go_on(sweeps.read(record), jobs)
-    directory = open_run(find(reference, Path(runs_dir)))
+    return _finish(open_run(find(reference, Path(runs_dir))), plugins)
+
+
+def _finish(directory: RunDirectory, plugins: Sequence[str]) -> int:
+    # Here and not above: the process that launches a sweep needs no torch, its workers have it.
+    from bnexp import experiment
+    from bnexp.composition.compose import Composition, restore
+    from bnexp.display import tables
+    from bnexp.display.progress import training_progress
+
     ended = status(directory)
     if ended in ANSWERED:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
@@ -52,4 +58,5 @@ def _go_on(recorded: Sweep, jobs: int | None) -> int:
         raise CheckpointError(
             f"{recorded.name} was a search: give its words again, with hydra.sweeper.storage and study_name"
         )
-    return sweep.run(recorded, completed([], jobs), wide_console())
+    with workers(jobs):
+        return sweep.run(recorded, completed([], jobs), wide_console())

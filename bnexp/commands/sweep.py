@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -20,9 +21,14 @@ from bnexp.runs.directory import ANSWERED, RunDirectory
 from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps import trials
-from bnexp.sweeps.combine import Request, composed
+from bnexp.sweeps.combine import Request, combinations
+from bnexp.sweeps.follow import followed, stoppable
+from bnexp.sweeps.gpus import number_of_gpus
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
-from bnexp.sweeps.warm import workers
+from bnexp.sweeps.launch import check, launch
+from bnexp.sweeps.plan import plan
+from bnexp.sweeps.trying import Tried, tried
+from bnexp.sweeps.warm import Each, here, workers
 
 PATIENCE_S = 8.0  # more than `bnexp.sweeps.job` gives a run whose launcher has died
 
@@ -51,14 +57,10 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         return _search(own, plugins, hydra_words, options)
     rows = trials.read(Path(options.trials)) if options.trials else [[]]
     request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
-    with workers(None if options.print_trials else options.jobs):
-        combined = composed(request)
-        # Here and not above: torch takes longer than finding out that a word is misspelt.
-        from bnexp.sweeps.launch import check
-        from bnexp.sweeps.plan import plan
-
+    with workers(None if options.print_trials else options.jobs) as each:
+        combined = combinations(request)
         check(hydra_words)
-        planned = plan(request, combined)
+        planned = plan(request, _tried(combined, plugins, each))
         console = wide_console()
         recorded = sweeps.read(planned.path) if planned.path.exists() else planned
         if options.print_trials:
@@ -67,6 +69,12 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         if recorded is planned:
             planned.write()
         return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
+
+
+def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Tried]:
+    """Try all combinations, in the workers if there are not several GPUs, of which each is to see one."""
+    (gpus,) = each(number_of_gpus, [None])
+    return (each if gpus < 2 else here)(partial(tried, plugins=plugins), combined)
 
 
 def run(
@@ -78,9 +86,6 @@ def run(
     fail_fast: bool = False,
 ) -> int:
     """Run the jobs of a recorded sweep that have no answer yet."""
-    from bnexp.sweeps.follow import followed, stoppable
-    from bnexp.sweeps.launch import launch
-
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
     todo, known = _open_jobs(recorded, needed)

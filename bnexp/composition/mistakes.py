@@ -117,6 +117,12 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def keyed(error: Exception) -> str:
+    """Return an error's first line behind the key that it is about, where it knows one."""
+    key = getattr(error, "full_key", None)
+    return f"{key}: {first_line(error)}" if key else first_line(error)
+
+
 def _is_choice(override: Override, known: Mapping[str, Any]) -> bool:
     return override.key_or_group in known and not isinstance(override.value(), dict)
 

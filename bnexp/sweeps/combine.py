@@ -1,13 +1,16 @@
-"""The combinations of a sweep's words, composed and not built, so that misspelt words are told at once."""
+"""The combinations of a sweep's words, looked at and not built, so that misspelt words are told at once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from bnexp.composition import expand
-from bnexp.composition.compose import Composition, compose
+from bnexp.composition.drafts import draft
 from bnexp.errors import ConfigError
+
+LOOKED_AT = 20  # combinations; each takes Hydra a tenth of a second
 
 
 @dataclass(frozen=True)
@@ -26,28 +29,28 @@ class Request:
 
 
 def combinations(request: Request) -> list[list[str]]:
-    """Return the words of each combination: of the lists in `words`, times the trials."""
-    jobs = expand.expand(request.words, request.paired)
-    return [[*job, *trial] for job in jobs for trial in request.trials]
-
-
-def composed(request: Request) -> list[tuple[list[str], Composition]]:
-    """Return each combination with what it composes to.
+    """Return the words of each combination: of the lists in `words`, times the trials.
 
     Raises:
-        ConfigError: a word is wrong; holds all reasons.
+        ConfigError: a word in them is misspelt, of those that show it without torch.
     """
-    found, wrong = [], []
-    for job_words in combinations(request):
+    jobs = expand.expand(request.words, request.paired)
+    found = [[*job, *trial] for job in jobs for trial in request.trials]
+    wrong: list[str] = []
+    for job_words in islice(_covering(found), LOOKED_AT):
         try:
-            composition = compose(job_words, request.plugins)
+            draft(job_words)
         except ConfigError as error:
             wrong += error.problems
-            continue
-        found.append((job_words, composition))
-        wrong += composition.problems
-        if composition.config.output_dir is not None:
-            wrong.append("output_dir names one folder; leave it out of a sweep and use runs_dir")
     if wrong:
         raise ConfigError(list(dict.fromkeys(wrong)))
     return found
+
+
+def _covering(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield few jobs that together hold every word, those with most new words first."""
+    left = set().union(*jobs)
+    while left:
+        chosen = max(jobs, key=lambda job: len(left.intersection(job)))
+        yield chosen
+        left.difference_update(chosen)

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import fcntl
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 import yaml
 
-from bnexp.runs.sweeps import Sweep
+from bnexp.runs.reading import LOADER
+from bnexp.runs.sweeps import read
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 _held: list[IO[str]] = []  # the lock of this process's seat, until it ends
 
 
-def gpus_to_share(sweep: Sweep) -> tuple[str, ...]:
-    """Return the names of this machine's GPUs; none where it has no two, or jobs name one themselves."""
+def number_of_gpus(_: object = None) -> int:
+    """Return how many GPUs this process sees."""
     import torch
 
-    devices = {yaml.safe_load(job.config)["device"] for job in sweep.jobs}
-    if not devices <= {"auto", "cuda"} or torch.cuda.device_count() < 2:
+    return torch.cuda.device_count()
+
+
+@lru_cache(maxsize=1)
+def gpus_to_share(record: Path) -> tuple[str, ...]:
+    """Return the names of this machine's GPUs; none where it has no two, or jobs name one themselves."""
+    if number_of_gpus() < 2:
+        return ()
+    devices = {yaml.load(job.config, Loader=LOADER)["device"] for job in read(record).jobs}
+    if not devices <= {"auto", "cuda"}:
         return ()
     named = os.environ.get(VISIBLE)
-    return tuple(named.split(",")) if named else tuple(map(str, range(torch.cuda.device_count())))
+    return tuple(named.split(",")) if named else tuple(map(str, range(number_of_gpus())))
 
 
 def see_one_of(gpus: tuple[str, ...], record: Path) -> None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from bnexp import experiment
-from bnexp.composition.compose import Composition, restore
 from bnexp.errors import BnexpError
-from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, RunDirectory, status
 from bnexp.runs.sweeps import Sweep
-from bnexp.sweeps.gpus import see_one_of
-from bnexp.sweeps.worker import end_with, stopping_with, work_in
+from bnexp.sweeps.gpus import gpus_to_share, see_one_of
+from bnexp.sweeps.worker import end_with, started_by, stopping_with, work_in
+
+if TYPE_CHECKING:  # the process that launches a sweep needs no torch, its workers have it
+    from bnexp.protocols import Outcome
 
 
 class Quiet:
@@ -40,19 +39,17 @@ class RunJob:
         record: the sweep's .json file.
         launcher: the process that waits for the sweep; workers that it started die with it.
         folder: where the sweep was started, which relative paths are meant from.
-        gpus: those of this machine, one for each of the launcher's workers.
     """
 
     record: str
     launcher: int
     folder: str
-    gpus: tuple[str, ...]
     fail_fast: bool
 
     def __call__(self, node: DictConfig) -> str:
-        if os.getppid() == self.launcher:
+        if started_by() == self.launcher:
             end_with(self.launcher)
-            see_one_of(self.gpus, Path(self.record))
+            see_one_of(gpus_to_share(Path(self.record)), Path(self.record))
         work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)
         if sweep.stop_file.exists():
@@ -83,6 +80,9 @@ def _run(sweep: Sweep, job: int) -> str:
 
 
 def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> str:
+    from bnexp import experiment
+    from bnexp.composition.compose import Composition, restore
+
     composition = Composition(restore(text, sweep.plugins), [], [])
     going_on = earlier is not None and earlier.last_file.exists()
     with experiment.prepared(composition, in_sweep=True, going_on=going_on) as ready:

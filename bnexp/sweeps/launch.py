@@ -23,7 +23,6 @@ from bnexp.composition.choices import conf_dir
 from bnexp.composition.mistakes import reason
 from bnexp.errors import ConfigError
 from bnexp.runs.sweeps import Sweep
-from bnexp.sweeps.gpus import gpus_to_share
 from bnexp.sweeps.hydra_words import sweeper
 from bnexp.sweeps.job import RunJob
 
@@ -38,7 +37,7 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
     Raises:
         ConfigError: Hydra does not know one of its words.
     """
-    task = RunJob(str(sweep.path.resolve()), os.getpid(), os.getcwd(), gpus_to_share(sweep), fail_fast)
+    task = RunJob(str(sweep.path.resolve()), os.getpid(), os.getcwd(), fail_fast)
     folder = sweep.path.with_suffix(".launcher").resolve()
     with multirun(folder, hydra_words) as (config, context):
         made: Any = Plugins.instance().instantiate_sweeper(

@@ -3,62 +3,56 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
-from bnexp import experiment
 from bnexp.composition import words
-from bnexp.composition.compose import Composition, as_yaml
-from bnexp.errors import BnexpError, ConfigError
+from bnexp.errors import ConfigError
 from bnexp.runs.directory import SWEEPS
-from bnexp.runs.identity import config_hash, slug
+from bnexp.runs.identity import slug
 from bnexp.runs.sweeps import Dropped, Job, Sweep
 from bnexp.sweeps.combine import Request
+from bnexp.sweeps.trying import Tried
 
 
-def plan(request: Request, combined: Sequence[tuple[list[str], Composition]]) -> Sweep:
-    """Try every combination; nothing is written.
+def plan(request: Request, found: Iterable[Tried]) -> Sweep:
+    """Return the sweep that `request` asks for, of its combinations as `found`; nothing is written.
 
     A combination that describes the same computation as one before it is dropped. So is one that cannot be
     built, if each of its words works in another one: `norm=custom,group batch_size=1,8` leaves out batch norm
     over one example.
 
     Raises:
-        ConfigError: a word works in no combination; holds all reasons.
+        ConfigError: a word is wrong, or works in no combination; holds all reasons.
     """
-    made: list[tuple[list[str], Job]] = []
-    failed: list[tuple[list[str], list[str]]] = []
-    for job_words, composition in combined:
-        try:
-            made.append((job_words, _job(job_words, composition)))
-        except BnexpError as error:
-            failed.append((job_words, str(error).splitlines()))
-    working = {word for job_words, _ in made for word in job_words}
-    hopeless = [lines for job_words, lines in failed if not working.issuperset(job_words)]
-    if hopeless or not made:
-        reasons = hopeless or [lines for _, lines in failed]
-        raise ConfigError(list(dict.fromkeys(line for lines in reasons for line in lines)))
+    found = list(found)
+    made = [each.job for each in found if each.job]
+    impossible = [each for each in found if each.impossible]
+    _refuse(line for each in found for line in each.wrong)
+    working = {word for job in made for word in job.words}
+    hopeless = [each for each in impossible if not working.issuperset(each.words)]
+    _refuse(line for each in (impossible if not made else hopeless) for line in each.impossible)
     jobs, dropped = _distinct(made)
-    dropped += [Dropped(job_words, "; ".join(lines)) for job_words, lines in failed]
+    dropped += [Dropped(each.words, "; ".join(each.impossible)) for each in impossible]
     return Sweep(_path(request, jobs), list(request.words), list(request.plugins), jobs, dropped)
 
 
-def _job(job_words: list[str], composition: Composition) -> Job:
-    with experiment.prepared(composition, in_sweep=True) as ready:
-        return Job(job_words, config_hash(asdict(ready.config)), as_yaml(ready.config))
+def _refuse(reasons: Iterable[str]) -> None:
+    """Raise all of `reasons` that there are, each once."""
+    if lines := list(dict.fromkeys(reasons)):
+        raise ConfigError(lines)
 
 
-def _distinct(made: Sequence[tuple[list[str], Job]]) -> tuple[list[Job], list[Dropped]]:
+def _distinct(made: Sequence[Job]) -> tuple[list[Job], list[Dropped]]:
     jobs: dict[str, Job] = {}
     dropped = []
-    for job_words, job in made:
+    for job in made:
         twin = jobs.setdefault(job.config_hash, job)
         if twin is not job:
             told = " ".join(twin.words) or "the defaults"
-            dropped.append(Dropped(job_words, f"the same computation as {told}"))
+            dropped.append(Dropped(job.words, f"the same computation as {told}"))
     return list(jobs.values()), dropped
 
 

@@ -16,7 +16,8 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from bnexp import experiment
-from bnexp.composition.compose import compose, search_path
+from bnexp.composition.compose import compose
+from bnexp.composition.drafts import search_path
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.protocols import Outcome
 from bnexp.runs import sweeps

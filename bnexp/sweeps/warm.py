@@ -1,43 +1,83 @@
-"""Local workers that start while their sweep is being planned: loading torch takes each of them seconds."""
+"""Local workers that start while a sweep's words are looked at, and then share its planning."""
 
 from __future__ import annotations
 
 import gc
 import importlib
-from collections.abc import Iterator
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
+from typing import Protocol, TypeVar
 
+from bnexp.sweeps.worker import end_with
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 # What a job needs sooner or later; the last two draw its confusion matrix.
-MODULES = ("bnexp.sweeps.job", "matplotlib.figure", "matplotlib.backends.backend_agg")
+MODULES = ("bnexp.experiment", "matplotlib.figure", "matplotlib.backends.backend_agg")
+FORKS = sys.platform == "linux"  # elsewhere the libraries that torch brings do not survive it
+
+
+class Each(Protocol):
+    """A map() to a list, wherever its calls run."""
+
+    def __call__(self, function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]: ...
 
 
 @contextmanager
-def workers(jobs: int | None) -> Iterator[None]:
-    """Start `jobs` joblib workers beside what the block does first; they end with the block.
+def workers(jobs: int | None) -> Iterator[Each]:
+    """Start `jobs` joblib workers beside what the block does; they end with the block.
 
-    Joblib keeps its processes for the next call with as many, which Hydra's launcher then makes.
+    Gives a map() whose calls run in them, in this process where there are none. Joblib keeps its processes
+    for the next call with as many, which Hydra's launcher then makes.
     """
     if jobs is None or jobs < 2:
-        yield
+        yield here
         return
+    if FORKS:
+        _load_once()
     thread = Thread(target=_start, args=(jobs,))
     thread.start()
+
+    def each(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
+        thread.join()
+        return _parallel(jobs, function, items)
+
     try:
-        yield
+        yield each
     finally:
         # at once: all that jobs leave is on disk, and joblib would wait two seconds
         _end()
         thread.join()
 
 
+def here(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
+    return list(map(function, items))
+
+
+def _load_once() -> None:
+    """Let workers be forked from one process that has loaded torch, instead of each loading it."""
+    from joblib.externals.loky.backend.context import set_start_method  # type: ignore[import-untyped]
+
+    set_start_method("forkserver", force=True)
+    multiprocessing.set_forkserver_preload(list(MODULES))
+
+
 def _start(jobs: int) -> None:
+    with suppress(RuntimeError, KeyboardInterrupt):  # they were ended before they had begun
+        _parallel(jobs, _load, [os.getpid()] * jobs)
+
+
+def _parallel(jobs: int, function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
 
     # max_nbytes as Hydra's launcher has it: workers of other settings are not kept
-    start = Parallel(n_jobs=jobs, backend="loky", batch_size=1, max_nbytes=None)
-    with suppress(RuntimeError, KeyboardInterrupt):  # they were ended before they had begun
-        start(delayed(_load)() for _ in range(jobs))
+    run = Parallel(n_jobs=jobs, backend="loky", batch_size=1, max_nbytes=None)
+    found: list[Made] = run(delayed(function)(item) for item in items)
+    return found
 
 
 def _end() -> None:
@@ -46,7 +86,8 @@ def _end() -> None:
     get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
-def _load() -> None:
+def _load(launcher: int) -> None:
+    end_with(launcher)
     for name in MODULES:
         importlib.import_module(name)
     gc.freeze()  # joblib collects after each job, which took longer than to start the next

@@ -6,6 +6,7 @@ once. Whoever wants a sweep stopped makes its stop file, which workers on other 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from bnexp.errors import DataError
 from bnexp.runs.sweeps import Sweep
@@ -42,8 +44,14 @@ def work_in(folder: Path) -> None:
         ) from error
 
 
+def started_by() -> int:
+    """Return the process that this one works for: the one that started it, or had a fork server start it."""
+    parent: Any = multiprocessing.parent_process()
+    return os.getppid() if parent is None else int(parent.pid)
+
+
 def end_with(launcher: int) -> None:
-    """End this worker when `launcher`, its parent, has died: it would go on with the queued jobs, unseen.
+    """End this worker when `launcher`, which started it, has died: it would go on with queued jobs, unseen.
 
     The worker leaves the terminal's process group, so that a Ctrl-C reaches the launcher alone.
     """
@@ -53,7 +61,7 @@ def end_with(launcher: int) -> None:
     os.setpgid(0, 0)
 
     def follow() -> None:
-        while os.getppid() == launcher:
+        while _lives(launcher):
             time.sleep(LOOK_S)
         asked, end = False, time.monotonic() + FATHERLESS_S
         while callable(signal.getsignal(signal.SIGTERM)) and time.monotonic() < end:  # during a job
@@ -62,6 +70,13 @@ def end_with(launcher: int) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _lives(launcher: int) -> bool:
+    parent: Any = multiprocessing.parent_process()
+    if parent is not None and parent.sentinel is not None:
+        return bool(parent.is_alive())
+    return os.getppid() == launcher
 
 
 @contextmanager

@@ -121,7 +121,7 @@ def test_misspelt_words_are_told_without_torch(tmp_path: Path) -> None:
 import sys
 from bnexp.cli import run
 run(["train", "nrom=custom"])
-run(["train", "-m", "norm=custm", "batch_size=8,16"])
+run(["train", "-m", "norm=custom,custm", "batch_size=8,16"])
 run(["train", "--cfg", "job", "batch_size=0", "seed"])
 print("torch" in sys.modules)
 """

@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
 
 def kill_all(process: subprocess.Popen[str]) -> None:
     """End the process and all that it started, at once."""
-    for number in (*children(process.pid), process.pid):
+    for number in (*descendants(process.pid), process.pid):
         try:
             os.kill(number, signal.SIGKILL)
         except ProcessLookupError:
@@ -63,9 +63,11 @@ def kill_all(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def children(process: int) -> set[int]:
+def descendants(process: int) -> set[int]:
+    """Return all that `process` and those that it started have started."""
     files = Path(f"/proc/{process}/task").glob("*/children")
-    return {int(child) for file in files for child in file.read_text().split()}
+    children = {int(child) for file in files for child in file.read_text().split()}
+    return children.union(*map(descendants, children))
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ def rows(path: Path) -> list[dict]:
 @pytest.mark.slow
 def test_a_failed_job_is_told_at_once_and_stops_no_other(breaking: Path) -> None:
     words = ("norm=breaking", "norm.after=0,3", "seed=0,1", *QUICK)
-    done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms")
+    done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     failures = [number for number, line in enumerate(lines) if "failed: ZeroDivisionError: in a norm" in line]

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from real_sweeps import QUICK, TWELVE, bnexp, children, events, kill_all, results, started, wait_for
+from real_sweeps import QUICK, TWELVE, bnexp, descendants, events, kill_all, results, started, wait_for
 
 CLOCK = ("seconds", "examples_per_second", "peak_memory_bytes", "command", "git_dirty", "config")
 LEFT_BY_WORKERS_S = 10.0
@@ -122,8 +122,8 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     words = ("-m", "seed=range(0,4)", *QUICK, "epochs=20", "--jobs", "2")
     with started(tmp_path, "train", *words) as process:
         wait_for(lambda: begun(tmp_path) == 2)
-        workers = children(process.pid)
-        assert len(alive(workers)) >= 2
+        workers = descendants(process.pid)
+        assert {event["process"] for event in events(tmp_path)} <= alive(workers)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         wait_for(lambda: not alive(workers), LEFT_BY_WORKERS_S)

@@ -1,0 +1,219 @@
+"""Shell words to one checked `TrainConfig` by Hydra alone; what its parts make of it is not asked yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bnexp import config as schema
+from bnexp.composition import words
+from bnexp.composition.choices import conf_dir, conf_dirs
+from bnexp.composition.mistakes import (
+    first_line,
+    key_mistake,
+    keyed,
+    knob_by_knob,
+    loose_flags,
+    parse,
+    per_word,
+    reason,
+)
+from bnexp.config import TrainConfig
+from bnexp.errors import ConfigError
+from bnexp.nearest import suggestion
+
+ROOT = "train"
+DURATIONS = ("epochs", "steps")
+# Beside defaults, all that these words can do wrong is seen without building anything, so without torch.
+HARMLESS = {
+    "norm",
+    "norm@head_norm",
+    "batch_size",
+    "seed",
+    "epochs",
+    "steps",
+    "momentum",
+    "threads",
+    "runs_dir",
+}
+UNCOMPOSABLE = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    OSError,
+    ValueError,
+    RecursionError,
+)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A whole configuration, as Hydra's node and as ours, with a line for each thing that is wrong in it."""
+
+    node: DictConfig
+    config: TrainConfig
+    problems: list[str]
+
+
+def draft(given: Sequence[str]) -> Draft:
+    """Compose `conf/` and the shell words `given`, without torch.
+
+    Raises:
+        ConfigError: holds a line for every mistake found; what is left without the wrong words is no whole
+            configuration, or no part of a run could find another mistake.
+    """
+    rewritten, found = _rewritten(given)
+    head_knobs = [word for word in rewritten if words.key(word).startswith("head_norm.")]
+    with _hydra():
+        node, good, mistakes = _composed([word for word in rewritten if word not in head_knobs])
+    found += mistakes + loose_flags(good)
+    if node is None:
+        raise ConfigError(found)
+    lost = {words.key(word) for word in rewritten} - {words.key(word) for word in good}
+    found += _finish(node, head_knobs if lost.isdisjoint(("norm", "norm@head_norm")) else [])
+    config, unbuildable = _plain(node)
+    if config is None:
+        raise ConfigError(found + unbuildable)
+    found += schema.problems(config)
+    if found and _harmless(good, config):
+        raise ConfigError(found)
+    return Draft(node, config, found)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Let Hydra compose `conf/`, also where this process already is one of its jobs."""
+    ConfigStore.instance().store("schema", TrainConfig)
+    outer = get_gh_backup()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
+            yield
+    finally:
+        restore_gh_from_backup(outer)
+
+
+def _rewritten(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Rewrite all words; where some cannot be, each alone, so that the others are still looked at."""
+    try:
+        return words.rewrite(given), []
+    except ConfigError as error:
+        found = error.problems
+    good: list[str] = []
+    for word in given:
+        try:
+            good += words.rewrite([word])
+        except ConfigError:
+            continue
+    return [word for word in good if words.key(word) not in DURATIONS], found
+
+
+def _composed(body: list[str]) -> tuple[DictConfig | None, list[str], list[str]]:
+    """Compose all words, or, if they do not compose, the ones that do, with a line for each other.
+
+    Returns what was composed, of which words, and the lines.
+    """
+    try:
+        return _compose(body), body, []
+    except ConfigError as error:
+        good, mistakes = per_word(body, _compose)
+        joint = error.problems if not mistakes else []
+    if any(words.key(word) in DURATIONS for word in set(body) - set(good)):
+        good = [word for word in good if words.key(word) not in DURATIONS]
+    try:
+        return _compose(good), good, mistakes + joint
+    except ConfigError:
+        return None, good, mistakes + joint
+
+
+def search_path() -> list[str]:
+    """Return the word that tells Hydra of the user's own folder of choices, none where there is none."""
+    own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in conf_dirs()[1:]]
+    return [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    try:
+        return hydra_compose(ROOT, overrides=[*search_path(), *overrides], return_hydra_config=True)
+    except UNCOMPOSABLE as error:
+        raise ConfigError(reason(error)) from error
+
+
+def _finish(node: DictConfig, head_knobs: list[str]) -> list[str]:
+    """Fill in what follows from the rest: the choices' names, the head's norm, the one duration."""
+    found = []
+    chosen = dict(node.hydra.runtime.choices)
+    OmegaConf.set_struct(node, False)
+    del node["hydra"]
+    node.choices = {
+        name.partition("@")[2] or name: choice for name, choice in chosen.items() if "hydra" not in name
+    }
+    if node.head_norm is None and OmegaConf.is_config(node.norm):
+        node.head_norm = OmegaConf.to_container(node.norm)
+        node.choices.head_norm = node.choices.norm
+    OmegaConf.set_struct(node, True)
+    known = {field.name for field in fields(TrainConfig)}
+    found += [f"unknown key {name!r}{suggestion(str(name), known)}" for name in node if name not in known]
+    found += _set_head_knobs(node, head_knobs)
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    if all(raw[name] is not None for name in DURATIONS):
+        found += _preset_duration(node)
+    return found
+
+
+def _set_head_knobs(node: DictConfig, head_knobs: list[str]) -> list[str]:
+    """Apply the words `head_norm.KNOB=...`, which need the head's norm in place."""
+    parsed, found = parse(head_knobs)
+    for word, override in parsed.items():
+        line = key_mistake(word, override, node, dict(node.choices))
+        try:
+            if not line:
+                OmegaConf.update(node, override.key_or_group, override.value())
+        except OmegaConfBaseException as error:
+            line = f"{word}: {first_line(error)}"
+        found += [line] if line else []
+    return found
+
+
+def _preset_duration(node: DictConfig) -> list[str]:
+    """A preset that gives steps replaces the default epochs; one that gives both contradicts itself."""
+    name = f"experiment/{node.choices.experiment}.yaml"
+    preset: Any = {}
+    for folder in reversed(conf_dirs()):
+        if (folder / name).is_file():
+            preset = yaml.safe_load((folder / name).read_text(encoding="utf-8")) or {}
+    node.epochs = None
+    both = preset.get("epochs") is not None and preset.get("steps") is not None
+    return [f"{name} must give epochs or steps, not both"] if both else []
+
+
+def _harmless(good: Sequence[str], config: TrainConfig) -> bool:
+    """Whether no part of a run could find fault with the words `good`, so that none need be tried."""
+    return {words.key(word) for word in good} <= HARMLESS and config.batch_size != 1 and len(conf_dirs()) == 1
+
+
+def _plain(node: DictConfig) -> tuple[TrainConfig | None, list[str]]:
+    try:
+        config = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        return None, [keyed(error)]
+    assert isinstance(config, TrainConfig)
+    shapeless = [
+        knob_by_knob(name)
+        for name, hint in get_type_hints(TrainConfig).items()
+        if is_dataclass(hint) and not is_dataclass(getattr(config, name))
+    ]
+    return (None, shapeless) if shapeless else (config, [])

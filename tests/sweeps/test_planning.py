@@ -1,0 +1,82 @@
+"""What is asked where before a sweep starts: words here, what they build to in the workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_sweeps import bnexp, environment, events
+
+from bnexp.commands import sweep
+from bnexp.errors import ConfigError
+from bnexp.sweeps.combine import Request, combinations
+from bnexp.sweeps.plan import plan
+from bnexp.sweeps.trying import Tried
+
+FAR = ("norm=custom,none", "seed=range(0,40)")
+
+
+def test_every_combination_is_given_once_and_in_order() -> None:
+    assert combinations(Request(["norm=custom,none", "seed=0,1"])) == [
+        ["norm=custom", "seed=0"],
+        ["norm=custom", "seed=1"],
+        ["norm=none", "seed=0"],
+        ["norm=none", "seed=1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "words", [("norm=custom,custm", *FAR[1:]), (*FAR, "nrom=1"), (*FAR, "batch_size=8,x")]
+)
+def test_a_misspelt_word_is_found_wherever_it_stands(words: Sequence[str]) -> None:
+    with pytest.raises(ConfigError, match=r"custm|nrom|batch_size") as caught:
+        combinations(Request(words))
+    assert len(caught.value.problems) == 1
+
+
+def test_mistakes_of_many_combinations_are_told_once() -> None:
+    found = [Tried(["seed=0"], wrong=["a", "b"]), Tried(["seed=1"], wrong=["b", "c"])]
+    with pytest.raises(ConfigError) as caught:
+        plan(Request(["seed=0,1"]), found)
+    assert caught.value.problems == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("gpus", "where"), [(0, "workers"), (1, "workers"), (2, "here")])
+def test_workers_try_nothing_where_each_is_to_see_a_gpu_of_its_own(
+    gpus: int, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has tried a network on a GPU sees all of them from then on."""
+    asked = []
+
+    def in_workers(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        asked.append(items)
+        return [gpus] if items == [None] else ["workers"]
+
+    monkeypatch.setattr(sweep, "here", lambda function, items: ["here"])
+    assert sweep._tried([["seed=0"]], [], in_workers) == [where]
+    assert [None] in asked
+
+
+def test_the_launching_process_needs_no_torch(tmp_path: Path) -> None:
+    """Its workers load it, at the same time as it looks at the words."""
+    code = (
+        "import sys; from bnexp.cli import run\n"
+        "run(['train', '-m', 'seed=0,1', 'data.train_size=100', 'epochs=1', '--jobs', '2'])\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, env=environment()
+    )
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert len({event["process"] for event in events(tmp_path)}) == 2
+
+
+def test_what_workers_find_wrong_is_told_here(tmp_path: Path) -> None:
+    done = bnexp(tmp_path, "train", "-m", "norm=group", "norm.num_groups=0,7", "model=lenet", "--jobs", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all(line.startswith("bnexp: ") for line in done.stderr.splitlines()), done.stderr
+    assert not list(tmp_path.iterdir())
