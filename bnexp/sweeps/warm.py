@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import multiprocessing
 import os
@@ -16,8 +15,7 @@ from bnexp.sweeps.worker import end_with
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-# What a job needs sooner or later; the last two draw its confusion matrix.
-MODULES = ("bnexp.experiment", "matplotlib.figure", "matplotlib.backends.backend_agg")
+LOADED = "bnexp.sweeps.loaded"
 FORKS = sys.platform == "linux"  # elsewhere the libraries that torch brings do not survive it
 
 
@@ -63,11 +61,11 @@ def _load_once() -> None:
     from joblib.externals.loky.backend.context import set_start_method  # type: ignore[import-untyped]
 
     set_start_method("forkserver", force=True)
-    multiprocessing.set_forkserver_preload(list(MODULES))
+    multiprocessing.set_forkserver_preload([LOADED])
 
 
 def _start(jobs: int) -> None:
-    with suppress(RuntimeError, KeyboardInterrupt):  # they were ended before they had begun
+    with suppress(Exception):  # they were ended before they had begun, or fail again when they are needed
         _parallel(jobs, _load, [os.getpid()] * jobs)
 
 
@@ -88,6 +86,4 @@ def _end() -> None:
 
 def _load(launcher: int) -> None:
     end_with(launcher)
-    for name in MODULES:
-        importlib.import_module(name)
-    gc.freeze()  # joblib collects after each job, which took longer than to start the next
+    importlib.import_module(LOADED)

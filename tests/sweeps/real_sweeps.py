@@ -32,13 +32,15 @@ def bnexp(folder: Path, *arguments: str, timeout: float = PATIENCE_S) -> subproc
 
 
 @contextmanager
-def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(
+    folder: Path, *arguments: str, stderr: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[str]]:
     """Start one command line at the head of a process group of its own, which is gone afterwards."""
     process = subprocess.Popen(
         [sys.executable, "-c", BNEXP, *arguments],
         cwd=folder,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
         text=True,
         env=environment(),
         start_new_session=True,
@@ -68,6 +70,18 @@ def descendants(process: int) -> set[int]:
     files = Path(f"/proc/{process}/task").glob("*/children")
     children = {int(child) for file in files for child in file.read_text().split()}
     return children.union(*map(descendants, children))
+
+
+def alive(processes: set[int]) -> set[int]:
+    """Return those that still run; the dead that nobody has waited for do not."""
+    found = set()
+    for process in processes:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found |= {process} if state != "Z" else set()
+    return found
 
 
 def events(folder: Path) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from real_sweeps import bnexp, environment, events
+from real_sweeps import alive, bnexp, descendants, environment, events, started, wait_for
 
 from bnexp.commands import sweep
 from bnexp.errors import ConfigError
@@ -79,4 +81,17 @@ def test_what_workers_find_wrong_is_told_here(tmp_path: Path) -> None:
     done = bnexp(tmp_path, "train", "-m", "norm=group", "norm.num_groups=0,7", "model=lenet", "--jobs", "2")
     assert (done.returncode, done.stdout) == (2, "")
     assert all(line.startswith("bnexp: ") for line in done.stderr.splitlines()), done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_before_the_first_job_ends_all_without_a_word(tmp_path: Path) -> None:
+    """Torch is being loaded then, which takes seconds."""
+    words = ("-m", "seed=range(0,6)", "--jobs", "2")
+    with started(tmp_path, "train", *words, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: len(descendants(process.pid)) >= 2)
+        workers = descendants(process.pid)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert not alive(workers)
     assert not list(tmp_path.iterdir())

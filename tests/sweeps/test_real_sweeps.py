@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from real_sweeps import QUICK, TWELVE, bnexp, descendants, events, kill_all, results, started, wait_for
+from real_sweeps import QUICK, TWELVE, alive, bnexp, descendants, events, kill_all, results, started, wait_for
 
 CLOCK = ("seconds", "examples_per_second", "peak_memory_bytes", "command", "git_dirty", "config")
 LEFT_BY_WORKERS_S = 10.0
@@ -43,18 +43,6 @@ def ended(folder: Path) -> int:
 
 def begun(folder: Path) -> int:
     return sum(event["what"] == "started" for event in events(folder))
-
-
-def alive(processes: set[int]) -> set[int]:
-    """Return those that still run; the dead that nobody has waited for do not."""
-    found = set()
-    for process in processes:
-        try:
-            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        found |= {process} if state != "Z" else set()
-    return found
 
 
 @pytest.mark.slow

@@ -1,0 +1,19 @@
+"""What a worker has loaded before its first job, and what Ctrl-C does to it until then.
+
+The process that workers are forked from imports this; where they are not forked, each does.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+
+# What a job needs sooner or later; the last two draw its confusion matrix.
+MODULES = ("bnexp.experiment", "matplotlib.figure", "matplotlib.backends.backend_agg")
+
+signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))  # without a word: its sweep says all
+for name in MODULES:
+    importlib.import_module(name)
+gc.freeze()  # joblib collects after each job, which took longer than to start the next
