@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,6 +11,7 @@ from bnexp.composition.drafts import draft
 from bnexp.errors import ConfigError
 
 LOOKED_AT = 20  # combinations; each takes Hydra a tenth of a second
+MISTAKEN = 3  # of them; what is wrong in one takes it longer, and a wrong word may be in all
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,19 @@ def combinations(request: Request) -> list[list[str]]:
     """
     jobs = expand.expand(request.words, request.paired)
     found = [[*job, *trial] for job in jobs for trial in request.trials]
-    wrong: list[str] = []
-    for job_words in islice(_covering(found), LOOKED_AT):
-        try:
-            draft(job_words)
-        except ConfigError as error:
-            wrong += error.problems
+    wrong = list(islice(_mistaken(islice(_covering(found), LOOKED_AT)), MISTAKEN))
     if wrong:
-        raise ConfigError(list(dict.fromkeys(wrong)))
+        raise ConfigError(list(dict.fromkeys(line for problems in wrong for line in problems)))
     return found
+
+
+def _mistaken(jobs: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield what is wrong with each job that is wrong."""
+    for words in jobs:
+        try:
+            draft(words)
+        except ConfigError as error:
+            yield error.problems
 
 
 def _covering(jobs: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:

@@ -14,6 +14,7 @@ import signal
 MODULES = ("bnexp.experiment", "matplotlib.figure", "matplotlib.backends.backend_agg")
 
 signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))  # without a word: its sweep says all
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 for name in MODULES:
     importlib.import_module(name)
 gc.freeze()  # joblib collects after each job, which took longer than to start the next

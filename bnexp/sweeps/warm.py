@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -58,10 +59,17 @@ def here(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made
 
 def _load_once() -> None:
     """Let workers be forked from one process that has loaded torch, instead of each loading it."""
+    from multiprocessing import forkserver, resource_tracker
+
     from joblib.externals.loky.backend.context import set_start_method  # type: ignore[import-untyped]
 
     set_start_method("forkserver", force=True)
     multiprocessing.set_forkserver_preload([LOADED])
+    resource_tracker.ensure_running()
+    # the new process inherits it: a Ctrl-C waits there until `LOADED` has said what to do
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    forkserver.ensure_running()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _start(jobs: int) -> None:
