@@ -348,7 +348,8 @@ def run(arguments: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             return 2
-        return complain([f"{error.format_message()} (see bnexp --help)"])
+        verb = getattr(getattr(error, "ctx", None), "command_path", "bnexp")
+        return complain([f"{error.format_message().rstrip('.')} (see {verb} --help)"])
     return code if isinstance(code, int) else 0
 
 

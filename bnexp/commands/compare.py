@@ -13,7 +13,7 @@ from bnexp.display.comparison import Comparison
 from bnexp.display.rows import Form, write
 from bnexp.errors import ConfigError
 from bnexp.nearest import suggestion
-from bnexp.runs.groups import Baseline, Group, grouped, newest
+from bnexp.runs.groups import Baseline, Group, grouped, mixture, newest
 from bnexp.runs.query import answers, check_key, is_filter, parse
 from bnexp.runs.records import Record
 
@@ -62,6 +62,8 @@ def compared(records: Sequence[Record], options: Options, notes: Sequence[str] =
         notes = [*notes, f"{repeated} left out that a newer run of the same configuration repeats"]
     keys = [key.strip() for key in options.group_by.split(",")] if options.group_by else ()
     groups = grouped(kept, keys)
+    if keys and (mixed := mixture(groups, keys)):
+        notes = [*notes, f"rows average over {', '.join(mixed)} too: --group-by keeps apart what it names"]
     groups = _ordered(groups, order, descending=options.maximum is not None)[: options.top]
     baseline = None
     if options.baseline:

@@ -67,7 +67,8 @@ def _parts(record: Record) -> tuple[dict[str, Any], ...]:
     result, versions = record.result, record.result.get("versions")
     metrics = {"status": record.status} | {key: result[key] for key in result if key not in NOT_METRICS}
     code = {key: result.get(key) for key in CODE}
-    return dict(leaves(record.config)), versions if isinstance(versions, dict) else {}, code, metrics
+    config = dict(sorted(leaves(record.config), key=lambda leaf: not leaf[0].startswith("choices.")))
+    return config, versions if isinstance(versions, dict) else {}, code, metrics
 
 
 def _row(part: str, key: str, a: Any, b: Any) -> dict[str, Any]:

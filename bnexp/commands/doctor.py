@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-
 from bnexp import experiment
 from bnexp.composition.compose import compose
 from bnexp.display import checkup, tables
+from bnexp.display.columns import wide_console
 from bnexp.preflight.course import row
 
 
@@ -27,7 +26,7 @@ def doctor(words: Sequence[str], plugins: Sequence[str], *, as_json: bool = Fals
             found = {"course": asdict(parts.course), "norms": [asdict(each) for each in rows]}
             print(json.dumps(found | {"notes": ready.notes, "warnings": ready.warnings}, indent=2))
             return
-        console = Console()
+        console = wide_console()
         checkup.show(console, parts.course, rows)
         tables.remarks(console, ready)
         if not ready.warnings:

@@ -10,7 +10,7 @@ from typing import Any
 from bnexp.display import listing
 from bnexp.display.columns import wide_console
 from bnexp.display.rows import Form, write
-from bnexp.runs.query import select
+from bnexp.runs.query import nearest, select
 from bnexp.runs.records import Record
 
 
@@ -28,7 +28,8 @@ def runs(words: Sequence[str], *, runs_dir: str, form: Form, top: int | None = N
     elif records:
         listing.show(wide_console(), records)
     else:
-        print("no runs" + (f" match {' '.join(words)}" if words else f" under {runs_dir}"))
+        hint = nearest(words, Path(runs_dir))
+        print("no runs" + (f" match {' '.join(words)}{hint}" if words else f" under {runs_dir}"))
 
 
 def row(record: Record) -> dict[str, Any]:

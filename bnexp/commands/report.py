@@ -47,7 +47,7 @@ def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str
         + "\n",
     }
     _write({**drawn, **texts})
-    print("\n".join(map(str, texts)))
+    print("\n".join([*map(str, texts), f"{figures}/"]))
 
 
 def _command(words: Sequence[str], options: Options, runs_dir: str, output: str, title: str | None) -> str:

@@ -60,8 +60,9 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
     with workers(None if options.print_trials else options.jobs) as each:
         combined = combinations(request)
         check(hydra_words)
-        planned = plan(request, _tried(combined, plugins, each))
         console = wide_console()
+        with console.status(f"planning {len(combined)} combinations"):
+            planned = plan(request, _tried(combined, plugins, each))
         recorded = sweeps.read(planned.path) if planned.path.exists() else planned
         if options.print_trials:
             _print_trials(console, recorded, _open_jobs(recorded, options.needed)[0], options.jobs or 1)

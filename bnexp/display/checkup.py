@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from bnexp.display import columns
 from bnexp.preflight.course import Course, Row
 
-COLUMNS = (
-    "place",
-    "norm",
-    "channels",
-    "size",
-    "values a channel",
-    "in the last batch",
-    "parameters",
-    "half-life",
-    "start at the end",
+HEADERS = ("place", "norm", "channels", "size", "values", "last", "parameters", "half-life", "start")
+LEGEND = (
+    "values, last: what a channel is measured over in a full batch, and in the last of an epoch",
+    "half-life: updates after which a batch weighs half in the running averages",
+    "start: what mean 0 and variance 1, the averages' start, weigh in them at the end",
 )
 
 
@@ -28,23 +22,16 @@ def show(console: Console, course: Course, rows: Sequence[Row]) -> None:
     passes = f", {course.passes:,} forward passes" if course.passes != course.steps else ""
     last = f", {course.last:,} in the last of an epoch" if course.last != course.full else ""
     length = f"{course.steps:,} steps{passes} of {course.full:,} examples{last}"
-    table = Table(title=f"Norms over {length}", title_justify="left", box=None, pad_edge=False)
-    for header in COLUMNS:
-        table.add_column(header, justify="left" if header in ("place", "norm") else "right")
-    for row in rows:
-        table.add_row(*_cells(row))
-    console.print(table)
-    console.print(
-        "half-life: updates after which a batch weighs half in the running averages; "
-        "start at the end: what mean 0 and variance 1 then still weigh",
-        highlight=False,
-        style="dim",
-    )
+    console.print(f"Norms over {length}", highlight=False, style="italic", soft_wrap=True)
+    numbers = range(2, len(HEADERS))
+    columns.show(console, HEADERS, [_cells(row) for row in rows], right=numbers, narrow="names")
+    for line in LEGEND:
+        console.print(line, highlight=False, style="dim", soft_wrap=True)
 
 
 def _cells(row: Row) -> list[str]:
     return [
-        escape(row.place),
+        row.place,
         row.norm,
         str(row.channels),
         "x".join(map(str, row.spatial)) or "-",

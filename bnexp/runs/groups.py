@@ -79,6 +79,13 @@ def grouped(records: Sequence[Record], keys: Sequence[str] = ()) -> list[Group]:
     ]
 
 
+def mixture(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
+    """Return in what, beside `keys` and the seed, runs of one group differ."""
+    within = [differing([facts(record.config) for record in group.records]) for group in groups]
+    found = dict.fromkeys(title(key) for keys_of_group in within for key in keys_of_group)
+    return [key for key in found if key not in (*keys, "seed")]
+
+
 def _choice(config: Mapping[str, Any], key: str) -> Any:
     return chosen(config, title(key)) if key.startswith("choices.") else at(config, key)
 

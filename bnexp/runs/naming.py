@@ -32,7 +32,13 @@ HEADLINES = {
     "steps": "{} steps",
 }
 LAST = {"seed": "seed {}"}
-WORDS = {"none": "no norm", "head none": "no norm in the head", "momentum None": "cumulative momentum"}
+WORDS = {
+    "none": "no norm",
+    "head none": "no norm in the head",
+    "momentum None": "cumulative momentum",
+    "1 epochs": "1 epoch",
+    "1 steps": "1 step",
+}
 COPIES = ("norm.momentum", "norm.eps")  # of the knobs at the top
 WITHOUT_EFFECT = ("telemetry", "choices", "threads", *FOLDERS)
 

@@ -131,9 +131,21 @@ def answers(words: Sequence[str], root: Path) -> tuple[list[Record], list[str]]:
     left_out = Counter(record.status for record in records if record.status not in ANSWERED)
     notes = [f"{number} {status} left out" for status, number in sorted(left_out.items())]
     if not kept:
-        told = f" ({', '.join(notes)})" if notes else ""
+        told = f" ({', '.join(notes)})" if notes else "" if records else nearest(words, root)
         raise CheckpointError(f"no finished run {' '.join(words) or f'under {root}'}{told}; see `bnexp runs`")
     return kept, notes
+
+
+def nearest(words: Sequence[str], root: Path) -> str:
+    """Return ' (did you mean ...?)' for the first filter on a value that no run has, nothing for none."""
+    records = all_records(root)
+    for condition in (parse(word) for word in words if is_filter(word)):
+        known = {str(value) for record in records if (value := record.value(condition.key)) is not ABSENT}
+        if condition.sign != "=" or any(condition.holds(record) for record in records):
+            continue
+        if found := suggestion(condition.values[0], known):
+            return found
+    return ""
 
 
 def _referred(word: str, root: Path) -> list[Record]:

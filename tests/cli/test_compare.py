@@ -141,6 +141,12 @@ def test_group_by(runs, capsys):
     assert [row["difference"] and row["difference"]["n"] for row in both] == [2, 2, 1, None, None, None]
 
 
+def test_rows_tell_what_else_they_average_over(runs, capsys):
+    assert "rows average over batch_size too:" in compare(capsys, "--group-by", "norm").out
+    assert "rows average over" not in compare(capsys, "--group-by", "norm,batch_size").out
+    assert "rows average over" not in compare(capsys).out
+
+
 def test_csv_is_flat_and_has_no_empty_columns_for_nodes(runs, capsys):
     text = compare(capsys, "--baseline", "norm=none", "--csv", "-").out
     found = list(csv.DictReader(io.StringIO(text)))
@@ -186,6 +192,7 @@ def test_all_diverged(folder, capsys):
         (["--baseline", "nrom=none"], "no run has 'nrom' (did you mean norm?)"),
         (["--group-by", "bath_size"], "--group-by bath_size: no run has this key (did you mean batch_size?)"),
         (["norm=group"], "no finished run norm=group; see `bnexp runs`"),
+        (["norm=custm"], "no finished run norm=custm (did you mean custom?); see `bnexp runs`"),
         (["status=failed"], "no finished run status=failed (1 failed left out); see `bnexp runs`"),
         (["--runs-dir", "nowhere"], "no finished run under nowhere"),
     ],

@@ -38,6 +38,8 @@ def diff(capsys, *words, code=0):
 def test_every_difference_is_a_row_and_nothing_else(two, capsys):
     found = json.loads(diff(capsys, "a", "b", "--json").out)
     assert [tuple(row.values()) for row in found] == [
+        ("configuration", "choices.norm", "custom", "none", None),
+        ("configuration", "choices.head_norm", "custom", "none", None),
         (
             "configuration",
             "norm._target_",
@@ -56,8 +58,6 @@ def test_every_difference_is_a_row_and_nothing_else(two, capsys):
         ),
         ("configuration", "head_norm.eps", 1e-5, "-", None),
         ("configuration", "head_norm.momentum", 0.1, "-", None),
-        ("configuration", "choices.norm", "custom", "none", None),
-        ("configuration", "choices.head_norm", "custom", "none", None),
         ("versions", "torch", "2.11.0", "2.12.0", None),
         ("code and machine", "git_commit", "abc", "def", None),
         ("metrics", "accuracy/test", 0.75, 0.5, -0.25),

@@ -25,6 +25,16 @@ def test_the_table_holds_what_each_norm_sees(bnexp: Callable[..., Any], tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_narrow_terminal_gets_every_number(tmp_path: Path) -> None:
+    done = process(COMMAND, "doctor", *WORDS, folder=tmp_path, COLUMNS="80", FORCE_COLOR="1")
+    text = re.sub(r"\x1b\[[\d;]*m", "", done.stdout)
+    table = text[: text.index("values, last:")].splitlines()[1:]
+    assert max(map(len, table)) <= 80 and "…" not in text
+    assert "CustomNorm 6 28x28 6,272 3,136 12 6.6 steps < 0.01 %" in [
+        " ".join(line.split()) for line in table
+    ]
+
+
 def test_warnings_are_lines_and_no_mistake(bnexp: Callable[..., Any]) -> None:
     answer = bnexp("doctor", *WORDS, "momentum=0.01", "precision=float16", "norm=sync")
     assert (answer.code, answer.err) == (0, "")
