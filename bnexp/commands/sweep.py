@@ -156,12 +156,13 @@ def _tell_dropped(console: Console, recorded: Sweep) -> None:
 
 def _summed_up(recorded: Sweep, console: Console) -> int:
     statuses, runs = recorded.statuses(), recorded.runs()
-    failed = {event.job: event for event in recorded.events() if event.what == "failed"}
+    latest = {event.job: event.what for event in recorded.events()}
     rows: list[columns.Row] = []
     for job, status in statuses.items():
         result = (runs[job].read_result() or {}) if job in runs else {}
         accuracy = result.get("accuracy/test")
-        statuses[job] = status = "failed" if status == "waiting" and job in failed else status
+        if status not in ANSWERED and latest.get(job) == "failed":
+            statuses[job] = status = "failed"
         rows.append(
             [
                 recorded.title(job),

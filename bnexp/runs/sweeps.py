@@ -23,6 +23,8 @@ from bnexp.runs import atomic
 from bnexp.runs.directory import SWEEPS, RunDirectory, status
 from bnexp.runs.reading import LOADER
 
+ENDS = ("ended", "failed")
+
 
 @dataclass(frozen=True)
 class Job:
@@ -43,7 +45,10 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job: `started` in the folder `run`, then `ended` or `failed`, as `detail` says."""
+    """What happened to a job: `started` in the folder `run`, then `ended` or `failed`, as `detail` says.
+
+    `lost` is a job whose process died and that is to go on, `answered` one that another run has answered.
+    """
 
     job: int
     what: str

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bnexp.runs.sweeps import Event, Sweep
+from bnexp.runs.sweeps import ENDS, Event, Sweep
 
 LOOK_S = 0.3
 
@@ -81,8 +81,8 @@ def _follow(sweep: Sweep, jobs: Sequence[int], progress: Progress, done: threadi
         events = sweep.events()
         for event in events[seen:]:
             (running.add if event.what == "started" else running.discard)(event.job)
+            ended, failed = ended + (event.what in ENDS), failed + (event.what == "failed")
             if event.what != "started":
-                ended, failed = ended + 1, failed + (event.what == "failed")
                 progress.console.print(_line(sweep, event, ended, len(jobs)), soft_wrap=True)
         seen = len(events)
         told = f"{len(running)} running" + (f", [red]{failed} failed[/]" if failed else "")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bnexp.composition.choices import conf_dir
 from bnexp.composition.mistakes import reason
 from bnexp.errors import ConfigError
-from bnexp.runs.sweeps import Sweep
+from bnexp.runs.sweeps import ENDS, Event, Sweep
 from bnexp.sweeps.hydra_words import sweeper
 from bnexp.sweeps.job import RunJob
 
@@ -32,11 +34,51 @@ ROOT = "bnexp_job"
 def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fail_fast: bool) -> None:
     """Run `jobs` of `sweep` and return when all have ended.
 
+    A job whose process is killed or crashes ends those beside it, too. Each of them then goes on alone; one
+    that ends its process again has failed.
+
     Args:
         hydra_words: Hydra's own, such as `hydra/launcher=joblib hydra.launcher.n_jobs=2`.
     Raises:
         ConfigError: Hydra does not know one of its words.
     """
+    run = partial(_launch, sweep, hydra_words=hydra_words, fail_fast=fail_fast)
+    left, before = list(jobs), len(sweep.events())
+    while left:
+        try:
+            return run(left)
+        except BrokenProcessPool:
+            lost = _cut_off(sweep.events()[before:])
+            if not lost or sweep.stop_file.exists():
+                raise
+        for job in lost:
+            sweep.add(job, "lost", detail="its process or one beside it died; it goes on alone")
+            try:
+                run([job])
+            except BrokenProcessPool:
+                _fail(sweep, job, fail_fast)
+        done = {event.job for event in sweep.events()[before:] if event.what in ENDS}
+        left = [job for job in left if job not in done]
+
+
+def _cut_off(events: Sequence[Event]) -> list[int]:
+    """Return the jobs that have begun and not ended."""
+    latest = {event.job: event.what for event in events}
+    return [job for job, what in latest.items() if what == "started"]
+
+
+def _fail(sweep: Sweep, job: int, fail_fast: bool) -> None:
+    told = "its process died twice: killed, perhaps for want of memory, or crashed"
+    run = sweep.runs().get(job)
+    if run is not None:
+        with run.log_file.open("a", encoding="utf-8") as log:
+            log.write(f"failed: {told}\n")
+    sweep.add(job, "failed", detail=told)
+    if fail_fast:
+        sweep.stop_file.touch()
+
+
+def _launch(sweep: Sweep, jobs: Sequence[int], *, hydra_words: Sequence[str], fail_fast: bool) -> None:
     task = RunJob(str(sweep.path.resolve()), os.getpid(), os.getcwd(), fail_fast)
     folder = sweep.path.with_suffix(".launcher").resolve()
     with multirun(folder, hydra_words) as (config, context):

@@ -12,6 +12,8 @@ import pytest
 from real_sweeps import QUICK, bnexp, events, results
 
 NORMS = """
+import os
+import signal
 import torch
 from torch import nn
 
@@ -24,6 +26,13 @@ class Breaking(nn.Module):
         self.calls += self.training
         if self.calls > self.after > 0:
             raise ZeroDivisionError("in a norm")
+        return x
+
+class Killing(Breaking):
+    def forward(self, x):
+        self.calls += self.training
+        if self.calls > self.after > 0:
+            os.kill(os.getpid(), signal.SIGKILL)
         return x
 """
 # Each leaves something on a process: threads, determinism, dtypes, autotuning, random streams, warnings.
@@ -91,6 +100,28 @@ def test_a_failed_job_is_told_at_once_and_stops_no_other(breaking: Path) -> None
     for log in breaking.glob("runs/*/*/log.txt"):
         failed = json.loads((log.parent / "result.json").read_text())["status"] == "failed"
         assert ("ZeroDivisionError: in a norm" in log.read_text()) == failed
+
+
+@pytest.mark.slow
+def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) -> None:
+    """As for want of memory. What ran beside it goes on from where it had saved, with the same numbers."""
+    (breaking / "bnexp_conf" / "norm" / "killing.yaml").write_text(
+        "# Dies.\n_target_: mynorms.Killing\n_partial_: true\nafter: 3\n"
+    )
+    words = ("norm=killing", "norm.after=0,3", "seed=0,1", *QUICK)
+    done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.count("failed: its process died twice") == 2
+    assert "2 of 4 jobs are left" in done.stdout.splitlines()[-1]
+    statuses = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("norm.after=")]
+    assert statuses == ["finished", "finished", "failed", "failed"]
+    logs = [log.read_text() for log in breaking.glob("runs/*/*/log.txt")]
+    assert sorted("failed: its process died twice" in log for log in logs) == [False, False, True, True]
+    alone = bnexp(breaking, "train", *words[:1], "norm.after=0", *QUICK, "threads=1", "--plugin", "mynorms")
+    assert alone.returncode == 0
+    found = [json.loads(file.read_text()) for file in breaking.glob("runs/*/*/result.json")]
+    losses = [result["loss/test"] for result in found if result["config"]["seed"] == 0]
+    assert len(losses) == 2 and len(set(losses)) == 1
 
 
 @pytest.mark.slow
