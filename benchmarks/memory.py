@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from bnexp.assembly import make
 from bnexp.composition.compose import compose
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
+from bnexp.pieces import make
 
 MODELS = {"lenet": ["model=lenet"], "resnet8": ["model=resnet", "model.depth=8"]}
 IMAGE = (1, 28, 28)

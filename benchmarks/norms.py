@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from bnexp.assembly import make
 from bnexp.composition.compose import compose
 from bnexp.norms import core
 from bnexp.norms.traits import bind
+from bnexp.pieces import make
 
 SHAPES = [(64, 6, 28, 28), (128, 64, 32, 32), (128, 512, 4, 4), (128, 120), (8, 6, 28, 28)]
 LIMITS = {

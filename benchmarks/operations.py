@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from bnexp.assembly import make
 from bnexp.composition.compose import compose
 from bnexp.norms.traits import bind
+from bnexp.pieces import make
 from bnexp.protocols import Scheduled
 
 CASES = [

@@ -27,7 +27,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from bnexp.assembly import make
 from bnexp.composition.compose import compose
 from bnexp.data.batches import Pixels, TrainBatches
 from bnexp.engine.checkpoint import Checkpoints, TrainState
@@ -37,6 +36,7 @@ from bnexp.engine.precision import Precision
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
 from bnexp.norms.traits import bind
+from bnexp.pieces import make
 from bnexp.protocols import Split
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes

@@ -30,19 +30,20 @@ LAYERS = {
     "weights": 3,
     "attempts": 1,
     "board": 2,
-    "assembly": 4,
-    "result": 5,
-    "recording": 5,
-    "three_way": 5,
-    "folding": 5,
-    "experiment": 6,
-    "display": 7,
-    "completion": 7,
-    "figures": 7,
-    "sweeps": 8,
-    "report": 8,
-    "commands": 9,
-    "cli": 10,
+    "pieces": 4,
+    "assembly": 5,
+    "result": 6,
+    "recording": 6,
+    "three_way": 6,
+    "folding": 6,
+    "experiment": 7,
+    "display": 8,
+    "completion": 8,
+    "figures": 8,
+    "sweeps": 9,
+    "report": 9,
+    "commands": 10,
+    "cli": 11,
 }
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 ENGINE_STRANGERS = ("norms", "models", "data", "optimization", "telemetry", "runs")
@@ -80,7 +81,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_composition_and_sweeps_know_hydra(path: Path) -> None:
     own = part(".".join(("bnexp", *path.relative_to(PACKAGE).with_suffix("").parts)))
-    if own not in ("composition", "assembly", "sweeps"):
+    if own not in ("composition", "pieces", "sweeps"):
         assert not {name.split(".")[0] for name in imports(path)} & CONFIG_LIBRARIES
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from bnexp.assembly import make
 from bnexp.composition import words as grammar
 from bnexp.composition.choices import groups
 from bnexp.composition.compose import compose
@@ -23,6 +22,7 @@ from bnexp.errors import ConfigError
 from bnexp.parity import matrix
 from bnexp.parity.bench import Subject
 from bnexp.parity.cells import Cell
+from bnexp.pieces import make
 from bnexp.runs.atomic import write_text
 
 KNOWN = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bnexp.assembly import make
 from bnexp.composition.compose import compose
 from bnexp.parity.bench import PLACES, Place, Subject
 from bnexp.parity.cells import Cell
 from bnexp.parity.matrix import CHECKS, cells
+from bnexp.pieces import make
 
 CPU = torch.device("cpu")
 
