@@ -11,6 +11,7 @@ import typer.core
 
 from bnexp import __version__
 from bnexp.errors import BnexpError, ConfigError
+from bnexp.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
 from bnexp.streams import outlive_readers
 
 app = typer.Typer(
@@ -34,41 +35,6 @@ class _Listing(typer.core.TyperGroup):
 
 runs_app = typer.Typer(cls=_Listing, rich_markup_mode=None, help="Look at runs: `bnexp runs [FILTER]...`.")
 app.add_typer(runs_app, name="runs")
-
-Runs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RUN|FILTER]...",
-        help="Folders, names, `last`, sweeps, experiments; or conditions such as norm=custom, "
-        "'batch_size<16', status=finished, 'age<2d', 'accuracy/test>0.9'. None is all.",
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Csv = Annotated[str | None, typer.Option("--csv", metavar="FILE", help="Write CSV; - prints it.")]
-Top = Annotated[int | None, typer.Option("--top", "-n", metavar="N", min=1, help="At most so many.")]
-GroupBy = Annotated[
-    str | None, typer.Option("--group-by", metavar="KEY,KEY", help="Default: all but the seed.")
-]
-Base = Annotated[
-    list[str] | None,
-    typer.Option("--baseline", metavar="KEY=VALUE", help="What to pair with, such as norm=builtin."),
-]
-Metrics = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--metric", metavar="TAG", help="Columns; repeatable. Default: accuracy/test loss/test seconds."
-    ),
-]
-RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
-Layers = Annotated[
-    list[str] | None, typer.Option("--layers", metavar="PATTERN", help="Layers to show; repeatable.")
-]
-Plugins = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--plugin", metavar="PKG", help="A module whose classes your own YAMLs may name; repeatable."
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -134,7 +100,7 @@ def train(
 def doctor(
     words: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...")] = None,
     plugin: Plugins = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say what each norm of a run would see, and what is known to go wrong; train nothing."""
     from bnexp.commands.doctor import doctor as command

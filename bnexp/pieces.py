@@ -50,7 +50,7 @@ def try_optimizer(make_optimizer: Callable[..., Any]) -> None:
 
 
 def dataset(config: TrainConfig) -> Dataset:
-    return loaded(config.data["_target_"], json.dumps(_own(config.data)), config.data_dir)
+    return loaded(json.dumps(_own(config.data)), config.data_dir)
 
 
 def dataset_at_hand(config: TrainConfig) -> Dataset | None:
@@ -63,9 +63,9 @@ def dataset_at_hand(config: TrainConfig) -> Dataset | None:
 
 
 @lru_cache(maxsize=1)
-def loaded(target: str, knobs: str, data_dir: str) -> Dataset:
+def loaded(node: str, data_dir: str) -> Dataset:
     """Return a data set, kept for the next run of a sweep."""
-    dataset: Dataset = make(json.loads(knobs))(Path(data_dir))
+    dataset: Dataset = make(json.loads(node))(Path(data_dir))
     return dataset
 
 
@@ -200,7 +200,7 @@ def course_of(config: TrainConfig, batches: TrainBatches, total_steps: int) -> C
         batch_size=config.batch_size,
         accumulate=config.accumulate,
         steps=total_steps,
-        norm_batch=getattr(config, "norm_batch", None),
+        norm_batch=config.norm_batch,
     )
 
 

@@ -17,6 +17,7 @@ LAYERS = {
     "nearest": 0,
     "seeding": 0,
     "streams": 0,
+    "options": 0,
     "norms": 1,
     "models": 1,
     "data": 1,

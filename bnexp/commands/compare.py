@@ -61,10 +61,9 @@ def compared(records: Sequence[Record], options: Options, notes: Sequence[str] =
     if repeated := len(records) - len(kept):
         notes = [*notes, f"{repeated} left out that a newer run of the same configuration repeats"]
     keys = [key.strip() for key in options.group_by.split(",")] if options.group_by else ()
-    groups = grouped(kept, keys)
+    groups = _ordered(grouped(kept, keys), order, descending=options.maximum is not None)[: options.top]
     if keys and (mixed := mixture(groups, keys)):
         notes = [*notes, f"rows average over {', '.join(mixed)} too: --group-by keeps apart what it names"]
-    groups = _ordered(groups, order, descending=options.maximum is not None)[: options.top]
     baseline = None
     if options.baseline:
         if wrong := [word for word in options.baseline if not is_filter(word)]:

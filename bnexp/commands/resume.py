@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bnexp.commands import sweep
+from bnexp.commands.train import watched
 from bnexp.display.columns import wide_console
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
@@ -36,21 +35,14 @@ def _finish(directory: RunDirectory, plugins: Sequence[str]) -> int:
     # Here and not above: the process that launches a sweep needs no torch, its workers have it.
     from bnexp import experiment
     from bnexp.composition.compose import Composition, restore
-    from bnexp.display import tables
-    from bnexp.display.progress import training_progress
 
     ended = status(directory)
     if ended in ANSWERED:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
     config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
-    console = Console()
     going_on = directory.last_file.exists()
     with experiment.prepared(Composition(config, [], []), going_on=going_on) as ready:
-        tables.what_will_run(console, ready)
-        with training_progress(ready.parts) as progress:
-            outcome = experiment.run(ready, directory, progress, resumed=True)
-        tables.how_it_ended(console, outcome, directory)
-    return 130 if outcome.status == "interrupted" else 0
+        return watched(ready, directory, resumed=True)
 
 
 def _go_on(recorded: Sweep, jobs: int | None) -> int:

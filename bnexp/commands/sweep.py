@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from bnexp.sweeps.plan import plan
 from bnexp.sweeps.trying import Tried, tried
 from bnexp.sweeps.warm import Each, here, workers
 
-PATIENCE_S = 8.0  # more than `bnexp.sweeps.job` gives a run whose launcher has died
+PATIENCE_S = 8.0  # more than `bnexp.sweeps.worker` gives a run whose launcher has died
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,12 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
 def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Tried]:
     """Try all combinations, in the workers if there are not several GPUs, of which each is to see one."""
     (gpus,) = each(number_of_gpus, [None])
-    return (each if gpus < 2 else here)(partial(tried, plugins=plugins), combined)
+    try:
+        return (each if gpus < 2 else here)(partial(tried, plugins=plugins), combined)
+    except BrokenProcessPool as error:
+        raise ConfigError(
+            "a process died while it tried a combination, perhaps for want of memory: take a smaller --jobs"
+        ) from error
 
 
 def run(
@@ -131,19 +137,18 @@ def _open_jobs(recorded: Sweep, needed: bool) -> tuple[list[int], dict[int, RunD
     return [job for job in todo if job not in found], found
 
 
-def _print_trials(console: Console, recorded: Sweep, todo: Sequence[int], workers: int) -> None:
+def _print_trials(console: Console, recorded: Sweep, todo: Collection[int], at_a_time: int) -> None:
     from bnexp.sweeps import estimate
 
-    seconds = estimate.seconds(recorded)
-    rows = [
-        [str(job + 1), f"{seconds[job]:.1f}" if job in todo else "answered", recorded.title(job)]
-        for job in range(len(recorded.jobs))
-    ]
+    seconds, statuses = estimate.seconds(recorded, todo), recorded.statuses()
+    told = {job: "answered" if status != "running" else status for job, status in statuses.items()}
+    told |= {job: f"{taken:.1f}" for job, taken in seconds.items()}
+    rows = [[str(job + 1), text, recorded.title(job)] for job, text in told.items()]
     columns.show(console, ("job", "seconds", "words"), rows, right=(0, 1), narrow="names")
     _tell_dropped(console, recorded)
-    total = estimate.readable(sum(seconds[job] for job in todo) / workers)
-    told = f"{len(todo)} jobs, about {total} of training steps with {workers} at a time"
-    console.print(told, highlight=False)
+    total = estimate.readable(sum(seconds.values()) / at_a_time)
+    length = f"about {total} of training steps with {at_a_time} at a time"
+    console.print(f"{len(todo)} jobs, {length}", highlight=False)
 
 
 def _tell_dropped(console: Console, recorded: Sweep) -> None:

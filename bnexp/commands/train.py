@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from bnexp.composition.compose import as_yaml, compose
 from bnexp.errors import ConfigError
+from bnexp.runs.directory import RunDirectory
 
-EXIT_CODES = {"interrupted": 130}
+if TYPE_CHECKING:
+    from bnexp.experiment import Experiment
 
 
 def train(words: Sequence[str], plugins: Sequence[str]) -> int:
@@ -17,17 +20,23 @@ def train(words: Sequence[str], plugins: Sequence[str]) -> int:
     composition = compose(words, plugins)
     # Here and not above: torch takes longer than finding out that a word is misspelt.
     from bnexp import experiment
+
+    with experiment.prepared(composition) as ready:
+        return watched(ready, experiment.new_directory(ready.config))
+
+
+def watched(ready: Experiment, directory: RunDirectory, *, resumed: bool = False) -> int:
+    """Run what is ready, with tables before and after and a bar between; return the exit code."""
+    from bnexp import experiment
     from bnexp.display import tables
     from bnexp.display.progress import training_progress
 
     console = Console()
-    with experiment.prepared(composition) as ready:
-        directory = experiment.new_directory(ready.config)
-        tables.what_will_run(console, ready)
-        with training_progress(ready.parts) as progress:
-            outcome = experiment.run(ready, directory, progress)
-        tables.how_it_ended(console, outcome, directory)
-    return EXIT_CODES.get(outcome.status, 0)
+    tables.what_will_run(console, ready)
+    with training_progress(ready.parts) as progress:
+        outcome = experiment.run(ready, directory, progress, resumed=resumed)
+    tables.how_it_ended(console, outcome, directory)
+    return 130 if outcome.status == "interrupted" else 0
 
 
 def print_config(what: str, words: Sequence[str], plugins: Sequence[str]) -> None:

@@ -88,16 +88,13 @@ def _unreadable(word: str, error: BaseException) -> str:
 
 def loose_flags(words: Sequence[str]) -> list[str]:
     """Return a line for each flag that is neither true nor false; OmegaConf takes any number for true."""
-    flags = {word: override for word, override in parse(words)[0].items() if _is_flag(override)}
+    parsed = parse(words)[0]
+    flags = {word: each for word, each in parsed.items() if schema_hint(each.key_or_group) is bool}
     return [
         f"{override.key_or_group} must be true or false, got {override.get_value_string()!r}"
         for word, override in flags.items()
         if not isinstance(override.value(), bool) and "${" not in word
     ]
-
-
-def _is_flag(override: Override) -> bool:
-    return schema_hint(override.key_or_group) is bool
 
 
 def reason(error: BaseException) -> str:

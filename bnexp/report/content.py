@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnexp.display.comparison import Comparison
+from bnexp.display.ending import when
 from bnexp.report.picture import Picture
 from bnexp.report.pictures import pictures
 from bnexp.report.question import in_short, question
@@ -104,4 +105,4 @@ def _where(record: Record) -> str:
         return f"first not finite: {told['origin']}"
     if told.get("first_step") is None:
         return f"noticed after {record.result.get('step')} steps"
-    return f"between steps {told['first_step']} and {told['last_step']}"
+    return when(told["first_step"], told["last_step"])

@@ -97,7 +97,7 @@ def _what(fact: Mapping[str, Any], varied: set[str]) -> str:
 
 def _length(fact: Mapping[str, Any], key: str, varied: set[str]) -> str:
     value = fact.get(key)
-    return phrase(key, value).removesuffix("s" if value == 1 else "") if value and key not in varied else ""
+    return phrase(key, value) if value and key not in varied else ""
 
 
 def runs(number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ def commands(records: Sequence[Record]) -> list[Command]:
     shown = Counter(sweep.path for sweep, _ in jobs.values())
     recorded = {sweep.path: sweep for sweep, _ in jobs.values()}
     whole = {path: sweep for path, sweep in recorded.items() if _is_whole(sweep, shown[path])}
-    found = [Command(_of_sweep(sweep), _told(sweep, shown[path])) for path, sweep in whole.items()]
+    found = [Command(sweep.whole_command(), _told(sweep, shown[path])) for path, sweep in whole.items()]
     for record, text in zip(records, commands_of_runs(records), strict=True):
         job = jobs.get(record.run.path.resolve())
         if job is None or job[0].path not in whole:
@@ -116,11 +115,6 @@ def _is_whole(sweep: Sweep, shown: int) -> bool:
         return False
     recorded = [job.words for job in sweep.jobs] + [dropped.words for dropped in sweep.dropped]
     return sorted(expanded) == sorted(recorded)
-
-
-def _of_sweep(sweep: Sweep) -> str:
-    plugins = [word for plugin in sweep.plugins for word in ("--plugin", plugin)]
-    return shlex.join(["bnexp", "train", "-m", *sweep.words, *plugins])
 
 
 def _told(sweep: Sweep, shown: int) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def find(reference: str, root: Path) -> Path:
     Raises:
         CheckpointError: it means no run, or several.
     """
-    runs = sorted((file.parent for file in root.glob("*/*/config.yaml") if file.is_file()), key=_created)
+    runs = sorted((file.parent for file in root.glob("*/*/config.yaml") if file.is_file()), key=started)
     if reference == "last" and runs:
         return runs[-1]
     for path in (Path(reference), root / reference):
@@ -208,12 +209,27 @@ def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
     return ended if os.path.isfile(run.config_file) else "broken"
 
 
-def _created(path: Path) -> tuple[str, int]:
-    """By the time in the name, which outlives copies; by the file's time for a name of the user's own."""
-    written = (path / "config.yaml").stat().st_mtime_ns
-    stamp = STAMP.search(path.name)
-    second = stamp[1] if stamp else time.strftime(STAMP_FORMAT, time.localtime(written // 10**9))
-    return second, written
+def started(path: Path) -> tuple[float, int]:
+    """Return the second, and for runs of one second the nanosecond, at which a run began; never raises.
+
+    By the time in the name, which outlives copies; by the files' time for a name of the user's own.
+    """
+    written = _written(path)
+    if stamp := STAMP.search(path.name):
+        try:
+            return datetime.strptime(stamp[1], STAMP_FORMAT).timestamp(), written
+        except (ValueError, OverflowError):
+            pass
+    return written / 10**9, written
+
+
+def _written(path: Path) -> int:
+    for file in (path / "config.yaml", path / "result.json", path):
+        try:
+            return file.stat().st_mtime_ns
+        except OSError:
+            continue
+    return 0
 
 
 def _not_found(reference: str, root: Path, names: list[str]) -> str:

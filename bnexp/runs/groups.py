@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from bnexp.errors import ConfigError
@@ -139,16 +140,22 @@ class Baseline:
         return all(condition.holds(record) for condition in self._conditions)
 
     def difference(self, group: Group, tag: str) -> Difference | None:
-        """Return how far the group's runs lie from their partners; None where there is no pair."""
-        pairs = [
-            (value, other)
-            for record in group.records
-            if not self.holds(record)
-            and (partner := self._partner(record)) is not None
-            and (value := measured(record, tag)) is not None
-            and (other := measured(partner, tag)) is not None
-        ]
-        return paired(*zip(*pairs, strict=True)) if pairs else None
+        """Return how far the group's runs lie from their partners; None where there is no pair.
+
+        Runs that share a partner, as with `--group-by`, are one pair by their mean: a second draw of the
+        group's is none of the baseline's.
+        """
+        values: dict[int, list[float]] = {}
+        others: dict[int, float] = {}
+        for record in group.records:
+            if (partner := None if self.holds(record) else self._partner(record)) is None:
+                continue
+            value, other = measured(record, tag), measured(partner, tag)
+            if value is not None and other is not None:
+                values.setdefault(id(partner), []).append(value)
+                others[id(partner)] = other
+        means = [fmean(found) for found in values.values()]
+        return paired(means, list(others.values())) if means else None
 
     def _partner(self, record: Record) -> Record | None:
         found = (self._partners.get(self._question(record, follow)) for follow in FOLLOW)

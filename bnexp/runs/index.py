@@ -1,4 +1,4 @@
-"""All runs under a folder, with what their files say of them."""
+"""Runs that answer a configuration, whatever sweep or person asked for them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from bnexp.runs.directory import ANSWERED, RunDirectory
 
 
 def answered(root: Path) -> dict[str, RunDirectory]:
-    """Return, by config_hash, a run that has answered that configuration."""
+    """Return, by config_hash, the run that last answered that configuration."""
     found: dict[str, RunDirectory] = {}
-    for file in root.glob("*/*/result.json"):
+    for file in sorted(root.glob("*/*/result.json"), key=lambda file: file.stat().st_mtime_ns):
         run = RunDirectory(file.parent)
         try:
             result = run.read_result() or {}
         except CheckpointError:
             continue
         if result.get("status") in ANSWERED and "config_hash" in result:
-            found.setdefault(result["config_hash"], run)
+            found[result["config_hash"]] = run
     return found

@@ -39,12 +39,6 @@ def where() -> dict[str, Any]:
     }
 
 
-def device_name(device: torch.device | str) -> str:
-    """Return the maker's name of the accelerator, or of the processor for a device without one."""
-    device = torch.device(device)
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-
-
 def peak_memory_bytes(device: torch.device | str) -> int:
     """Return the most memory in use so far: allocated on a CUDA device, else resident in this process.
 

@@ -140,9 +140,9 @@ def nearest(words: Sequence[str], root: Path) -> str:
     """Return ' (did you mean ...?)' for the first filter on a value that no run has, nothing for none."""
     records = all_records(root)
     for condition in (parse(word) for word in words if is_filter(word)):
-        known = {str(value) for record in records if (value := record.value(condition.key)) is not ABSENT}
         if condition.sign != "=" or any(condition.holds(record) for record in records):
             continue
+        known = {value for record in records if isinstance(value := record.value(condition.key), str)}
         if found := suggestion(condition.values[0], known):
             return found
     return ""
@@ -165,7 +165,7 @@ def _referred(word: str, root: Path) -> list[Record]:
     return [read_record(open_run(find(word, root)))]
 
 
-def _sweep(name: str, root: Path) -> list[Any]:
+def _sweep(name: str, root: Path) -> list[RunDirectory]:
     record = sweeps.find(name, root)
     if record is None:
         known = [path.stem for path in sweeps.records(root)]

@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import STAMP, STAMP_FORMAT, SWEEPS, TRACES, RunDirectory, standing
+from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing, started
 from bnexp.runs.reading import is_config, read_config
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")
@@ -89,13 +88,13 @@ def read_record(run: RunDirectory) -> Record:
             config = read_config(run)
     except CheckpointError as error:
         stands, problem = "broken", str(error)
-    return Record(run, stands, _started(run.path), config, result, problem)
+    return Record(run, stands, started(run.path)[0], config, result, problem)
 
 
 def all_records(root: Path) -> list[Record]:
     """Return every run under the folder of runs, newest first; what holds traces of a run is broken."""
     records = [read_record(RunDirectory(folder)) for folder in _folders(root)]
-    return sorted(records, key=lambda record: (record.started, record.name), reverse=True)
+    return sorted(records, key=lambda record: started(record.run.path), reverse=True)
 
 
 def _folders(root: Path) -> Iterator[Path]:
@@ -123,21 +122,6 @@ def holds_run(folder: str | Path) -> bool:
     except OSError:
         return True
     return not names or any(fnmatchcase(name, trace) for trace in TRACES for name in names)
-
-
-def _started(path: Path) -> float:
-    """By the time in the name, which outlives copies; by the files' time for a name of the user's own."""
-    if stamp := STAMP.search(path.name):
-        try:
-            return datetime.strptime(stamp[1], STAMP_FORMAT).timestamp()
-        except (ValueError, OverflowError):
-            pass
-    for file in (path / "config.yaml", path / "result.json", path):
-        try:
-            return file.stat().st_mtime
-        except OSError:
-            continue
-    return 0.0
 
 
 def chosen(config: Mapping[str, Any], group: str) -> Any:

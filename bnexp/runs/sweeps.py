@@ -3,6 +3,8 @@
 runs/<experiment>/sweeps/<id>.json     words, jobs and their hashes; written once, whole
 runs/<experiment>/sweeps/<id>.jsonl    one line an event, appended by the processes that run jobs
 runs/<experiment>/sweeps/<id>.stop     there while no further job is to start
+runs/<experiment>/sweeps/<id>.seatN    locked by the worker that sees the Nth of several GPUs
+runs/<experiment>/sweeps/<id>.launcher what a launcher of Hydra's keeps, such as Slurm's logs
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import os
 import shlex
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +94,13 @@ class Sweep:
         words = list(self.jobs[job].words)
         if not any(word.startswith("threads=") for word in words):
             words.append(f"threads={yaml.load(self.jobs[job].config, Loader=LOADER)['threads']}")
+        return self._command(words)
+
+    def whole_command(self) -> str:
+        """Return the command line that makes the sweep."""
+        return self._command(["-m", *self.words])
+
+    def _command(self, words: Sequence[str]) -> str:
         plugins = [word for plugin in self.plugins for word in ("--plugin", plugin)]
         return shlex.join(["bnexp", "train", *words, *plugins])
 

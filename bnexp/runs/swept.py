@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from bnexp.runs.groups import lower_is_better
+from bnexp.runs.groups import lower_is_better, measured
 from bnexp.runs.naming import differing, facts, title
 from bnexp.runs.records import Record
 from bnexp.runs.statistics import Estimate, estimate
@@ -90,7 +90,7 @@ def crossed(records: Sequence[Record], rows: Knob, columns: Knob, tag: str) -> C
 
 
 def _cell(records: Sequence[Record], tag: str) -> Cell:
-    values = [value for record in records if (value := record.metric(tag)) is not None]
+    values = [value for record in records if (value := measured(record, tag)) is not None]
     diverged = sum(record.status == "diverged" for record in records)
     return Cell(len(records), diverged, estimate(values) if values else None)
 

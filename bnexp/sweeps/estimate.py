@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterable
 
 import yaml
 
@@ -16,13 +17,12 @@ from bnexp.runs.sweeps import Job, Sweep
 WARM_UP, TIMED = 3, 7
 
 
-def seconds(sweep: Sweep) -> list[float]:
+def seconds(sweep: Sweep, jobs: Iterable[int]) -> dict[int, float]:
     """Return the seconds that the steps of each job will take; jobs that differ by seed are timed once."""
-    found: dict[str, float] = {}
-    for job in sweep.jobs:
-        if _kind(job) not in found:
-            found[_kind(job)] = _timed(job, sweep.plugins)
-    return [found[_kind(job)] for job in sweep.jobs]
+    kinds = {job: _kind(sweep.jobs[job]) for job in jobs}
+    one_of_each = {kind: job for job, kind in kinds.items()}
+    timed = {kind: _timed(sweep.jobs[job], sweep.plugins) for kind, job in one_of_each.items()}
+    return {job: timed[kind] for job, kind in kinds.items()}
 
 
 def readable(duration: float) -> str:

@@ -24,7 +24,8 @@ def followed(sweep: Sweep, jobs: Sequence[int], console: Console) -> Iterator[No
     """Tell of each of `jobs` as it ends, and at a terminal how many are done, running and left."""
     done = threading.Event()
     with _progress(console) as progress:
-        thread = threading.Thread(target=_follow, args=(sweep, jobs, progress, done))
+        arguments = (sweep, jobs, len(sweep.events()), progress, done)
+        thread = threading.Thread(target=_follow, args=arguments)
         thread.start()
         try:
             yield
@@ -71,8 +72,8 @@ def _progress(console: Console) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
-def _follow(sweep: Sweep, jobs: Sequence[int], progress: Progress, done: threading.Event) -> None:
-    seen, task = len(sweep.events()), progress.add_task("starting", total=len(jobs))
+def _follow(sweep: Sweep, jobs: Sequence[int], seen: int, progress: Progress, done: threading.Event) -> None:
+    task = progress.add_task("starting", total=len(jobs))
     running: set[int] = set()
     ended = failed = 0
     last_look = False

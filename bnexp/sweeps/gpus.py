@@ -26,7 +26,10 @@ def number_of_gpus(_: object = None) -> int:
 
 @lru_cache(maxsize=1)
 def gpus_to_share(record: Path) -> tuple[str, ...]:
-    """Return the names of this machine's GPUs; none where it has no two, or jobs name one themselves."""
+    """Return the names of this machine's GPUs; none where it has no two, or jobs name one themselves.
+
+    Kept, since this process counts one once it has a seat.
+    """
     if number_of_gpus() < 2:
         return ()
     devices = {yaml.load(job.config, Loader=LOADER)["device"] for job in read(record).jobs}

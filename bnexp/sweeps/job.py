@@ -39,6 +39,7 @@ class RunJob:
         record: the sweep's .json file.
         launcher: the process that waits for the sweep; workers that it started die with it.
         folder: where the sweep was started, which relative paths are meant from.
+        fail_fast: start no further job after one that failed.
     """
 
     record: str
@@ -72,8 +73,8 @@ class RunJob:
 def _run(sweep: Sweep, job: int) -> str:
     """Go on with the run that this job has, or make one; return its status."""
     earlier = sweep.runs().get(job)
-    if earlier is not None and status(earlier) in (*ANSWERED, "running"):
-        return status(earlier)
+    if earlier is not None and (stands := status(earlier)) in (*ANSWERED, "running"):
+        return stands
     if earlier is not None:
         return _train(sweep, job, earlier, earlier.config_file.read_text(encoding="utf-8"))
     return _train(sweep, job, None, sweep.jobs[job].config)

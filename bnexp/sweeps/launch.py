@@ -34,8 +34,8 @@ ROOT = "bnexp_job"
 def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fail_fast: bool) -> None:
     """Run `jobs` of `sweep` and return when all have ended.
 
-    A job whose process is killed or crashes ends those beside it, too. Each of them then goes on alone; one
-    that ends its process again has failed.
+    A process that is killed or crashes takes the others of a pool with it. The jobs that they had then go on
+    alone, one after the other; one whose process dies again has failed.
 
     Args:
         hydra_words: Hydra's own, such as `hydra/launcher=joblib hydra.launcher.n_jobs=2`.
@@ -48,10 +48,12 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
         try:
             return run(left)
         except BrokenProcessPool:
-            lost = _cut_off(sweep.events()[before:])
-            if not lost or sweep.stop_file.exists():
+            if sweep.stop_file.exists():
                 raise
-        for job in lost:
+        # where none had begun, some died while it was built
+        for job in _cut_off(sweep.events()[before:]) or left:
+            if sweep.stop_file.exists():
+                return
             sweep.add(job, "lost", detail="its process or one beside it died; it goes on alone")
             try:
                 run([job])
@@ -68,7 +70,7 @@ def _cut_off(events: Sequence[Event]) -> list[int]:
 
 
 def _fail(sweep: Sweep, job: int, fail_fast: bool) -> None:
-    told = "its process died twice: killed, perhaps for want of memory, or crashed"
+    told = "its process died, also alone: killed, perhaps for want of memory, or crashed"
     run = sweep.runs().get(job)
     if run is not None:
         with run.log_file.open("a", encoding="utf-8") as log:

@@ -56,6 +56,8 @@ class Trial:
             raise
         worth = outcome.metrics.get(OBJECTIVES[self.direction])
         print(f"[trial {trial + 1}] {' '.join(words)}  {told(outcome)}", flush=True)
+        if outcome.status == "interrupted":  # a part of a run is worth nothing to the sweeper
+            raise KeyboardInterrupt
         return WORST[self.direction] if outcome.status == "diverged" or worth is None else worth
 
     def _run(self, sweep: Sweep, trial: int, words: list[str]) -> Outcome:
@@ -91,8 +93,11 @@ def search(words: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[s
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
-        sweeper.sweep(list(words))
-    return _with_jobs(sweep)
+        try:
+            sweeper.sweep(list(words))
+        finally:
+            whole = _with_jobs(sweep)
+    return whole
 
 
 def _searched(word: str) -> bool:

@@ -9,8 +9,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Thread
-from typing import Protocol, TypeVar
+from threading import Event, Thread
+from typing import Any, Protocol, TypeVar
 
 from bnexp.sweeps.worker import end_with
 
@@ -38,7 +38,8 @@ def workers(jobs: int | None) -> Iterator[Each]:
         return
     if FORKS:
         _load_once()
-    thread = Thread(target=_start, args=(jobs,))
+    loaded, unwanted = Event(), Event()
+    thread = Thread(target=_start, args=(jobs, loaded, unwanted))
     thread.start()
 
     def each(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
@@ -48,7 +49,10 @@ def workers(jobs: int | None) -> Iterator[Each]:
     try:
         yield each
     finally:
-        # at once: all that jobs leave is on disk, and joblib would wait two seconds
+        unwanted.set()
+        if FORKS and not loaded.is_set():
+            _load_no_more()
+            thread.join()
         _end()
         thread.join()
 
@@ -67,14 +71,34 @@ def _load_once() -> None:
     multiprocessing.set_forkserver_preload([LOADED])
     resource_tracker.ensure_running()
     # the new process inherits it: a Ctrl-C waits there until `LOADED` has said what to do
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    forkserver.ensure_running()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(jobs: int) -> None:
+def _load_no_more() -> None:
+    """End the process that loads torch: whoever waits for its workers would wait for that."""
+    from multiprocessing import forkserver
+
+    multiprocessing.set_forkserver_preload([])  # of one that may yet be started in its place
+    server: Any = getattr(forkserver, "_forkserver", None)
+    process = getattr(server, "_forkserver_pid", None)
+    if process is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _start(jobs: int, loaded: Event, unwanted: Event) -> None:
     with suppress(Exception):  # they were ended before they had begun, or fail again when they are needed
-        _parallel(jobs, _load, [os.getpid()] * jobs)
+        if FORKS:
+            first = multiprocessing.get_context("forkserver").Process()
+            first.start()  # returns once the process that it is forked from has loaded
+            first.join()
+        loaded.set()
+        if not unwanted.is_set():
+            _parallel(jobs, _load, [os.getpid()] * jobs)
 
 
 def _parallel(jobs: int, function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
@@ -87,6 +111,7 @@ def _parallel(jobs: int, function: Callable[[Given], Made], items: Sequence[Give
 
 
 def _end() -> None:
+    """At once: all that jobs leave is on disk, and joblib would wait two seconds."""
     from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
 
     get_reusable_executor(reuse=True).shutdown(kill_workers=True)

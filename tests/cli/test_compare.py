@@ -141,6 +141,17 @@ def test_group_by(runs, capsys):
     assert [row["difference"] and row["difference"]["n"] for row in both] == [2, 2, 1, None, None, None]
 
 
+def test_runs_that_share_a_partner_are_one_pair(runs, capsys):
+    """Two runs less one and the same third are no two independent differences."""
+    words = ("--group-by", "norm", "--baseline", "norm=none", "--baseline", "batch_size=8", "--json")
+    custom, none = (row["difference"] for row in json.loads(compare(capsys, *words).out))
+    means = [sum(pair) / 2 for pair in zip(ACCURACY["custom", 8], ACCURACY["custom", 64], strict=True)]
+    expected = stats.ttest_rel(means, ACCURACY["none", 8])
+    assert (custom["n"], none["n"]) == (3, 2)
+    assert custom["p"] == pytest.approx(expected.pvalue)
+    assert custom["mean"] == pytest.approx(sum(means) / 3 - sum(ACCURACY["none", 8]) / 3)
+
+
 def test_rows_tell_what_else_they_average_over(runs, capsys):
     assert "rows average over batch_size too:" in compare(capsys, "--group-by", "norm").out
     assert "rows average over" not in compare(capsys, "--group-by", "norm,batch_size").out

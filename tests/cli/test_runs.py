@@ -63,6 +63,7 @@ def test_filters_and_top_shorten_the_table(three, capsys):
     assert len(runs(capsys, "list", "--top", "2").out.splitlines()) == 3
     assert runs(capsys, "norm=custom", "batch_size<8").out == "no runs match norm=custom batch_size<8\n"
     assert runs(capsys, "norm=costum").out == "no runs match norm=costum (did you mean custom?)\n"
+    assert runs(capsys, "batch_size=80").out == "no runs match batch_size=80\n"  # a number is no misspelling
     assert runs(capsys, "--runs-dir", "elsewhere").out == "no runs under elsewhere\n"
 
 

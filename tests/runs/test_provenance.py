@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bnexp.runs import provenance
-from bnexp.runs.provenance import device_name, forget_peak_memory, peak_memory_bytes, where
+from bnexp.runs.provenance import forget_peak_memory, peak_memory_bytes, where
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="needs the git command")
 
@@ -121,13 +121,8 @@ def test_each_run_of_a_process_has_a_peak_of_its_own():
     assert peak_memory_bytes("cpu") - before < size / 4
 
 
-def test_a_device_without_a_name_of_its_own_is_the_processor():
-    assert device_name("cpu") == where()["cpu"]
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_an_accelerator_counts_its_own_memory():
     block = torch.zeros(64 * 1024**2, dtype=torch.uint8, device="cuda")
     assert block.numel() <= peak_memory_bytes("cuda")
-    assert device_name("cuda") == torch.cuda.get_device_properties(0).name

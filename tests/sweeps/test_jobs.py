@@ -28,6 +28,12 @@ class Breaking(nn.Module):
             raise ZeroDivisionError("in a norm")
         return x
 
+class Unbuilt(Breaking):
+    def __init__(self, num_features, spatial, *, after: int = 3):
+        super().__init__(num_features, spatial, after=0)
+        if after and os.path.exists("runs") == (after == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
 class Killing(Breaking):
     def forward(self, x):
         self.calls += self.training
@@ -105,23 +111,48 @@ def test_a_failed_job_is_told_at_once_and_stops_no_other(breaking: Path) -> None
 @pytest.mark.slow
 def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) -> None:
     """As for want of memory. What ran beside it goes on from where it had saved, with the same numbers."""
-    (breaking / "bnexp_conf" / "norm" / "killing.yaml").write_text(
-        "# Dies.\n_target_: mynorms.Killing\n_partial_: true\nafter: 3\n"
-    )
+    own_norm(breaking, "Killing")
     words = ("norm=killing", "norm.after=0,3", "seed=0,1", *QUICK)
     done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout.count("failed: its process died twice") == 2
+    assert done.stdout.count("failed: its process died") == 2
     assert "2 of 4 jobs are left" in done.stdout.splitlines()[-1]
     statuses = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("norm.after=")]
     assert statuses == ["finished", "finished", "failed", "failed"]
     logs = [log.read_text() for log in breaking.glob("runs/*/*/log.txt")]
-    assert sorted("failed: its process died twice" in log for log in logs) == [False, False, True, True]
+    assert sorted("failed: its process died" in log for log in logs) == [False, False, True, True]
     alone = bnexp(breaking, "train", *words[:1], "norm.after=0", *QUICK, "threads=1", "--plugin", "mynorms")
     assert alone.returncode == 0
     found = [json.loads(file.read_text()) for file in breaking.glob("runs/*/*/result.json")]
     losses = [result["loss/test"] for result in found if result["config"]["seed"] == 0]
     assert len(losses) == 2 and len(set(losses)) == 1
+
+
+def own_norm(folder: Path, name: str) -> None:
+    (folder / "bnexp_conf" / "norm" / f"{name.lower()}.yaml").write_text(
+        f"# Dies.\n_target_: mynorms.{name}\n_partial_: true\nafter: 3\n"
+    )
+
+
+@pytest.mark.slow
+def test_a_job_whose_process_dies_before_it_begins_has_failed(breaking: Path) -> None:
+    own_norm(breaking, "Unbuilt")
+    words = ("norm=unbuilt", "norm.after=0,1", "seed=0,1", *QUICK)
+    done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
+    assert (done.returncode, done.stderr) == (1, "")
+    statuses = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("norm.after=")]
+    assert statuses == ["finished", "finished", "failed", "failed"]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_while_planning_is_one_line(breaking: Path) -> None:
+    own_norm(breaking, "Unbuilt")
+    words = ("norm=unbuilt", "norm.after=0,2", "seed=0,1", *QUICK)
+    done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("bnexp: a process died while it tried a combination")
+    assert not (breaking / "runs").exists()
 
 
 @pytest.mark.slow

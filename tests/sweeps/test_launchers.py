@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from real_sweeps import QUICK, bnexp, events, results
+from real_sweeps import QUICK, bnexp, events, results, started, wait_for
 
 from bnexp.composition.words import key
 from bnexp.errors import ConfigError
@@ -61,6 +64,20 @@ def test_optuna_chooses_jobs_and_learns_their_validation_accuracy(tmp_path: Path
         result["config_hash"] for result in sorted(found, key=lambda result: order(tmp_path, result))
     ]
     assert len(json.loads(bnexp(tmp_path, "runs", f"sweep={record.stem}", "--json").stdout)) == 3
+
+
+@pytest.mark.slow
+@installed("hydra_optuna_sweeper", "optuna")
+def test_ctrl_c_ends_a_search_and_its_record_keeps_what_ran(tmp_path: Path) -> None:
+    words = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=interval(0.01,0.1)")
+    with started(tmp_path, "train", *words, "epochs=50") as process:
+        wait_for(lambda: bool(events(tmp_path)))
+        time.sleep(1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+    (record,) = tmp_path.glob("runs/*/sweeps/*.json")
+    assert len(json.loads(record.read_text())["jobs"]) == 1
+    assert [result["status"] for result in results(tmp_path).values()] == ["interrupted"]
 
 
 def order(folder: Path, result: dict) -> float:

@@ -93,5 +93,5 @@ def test_ctrl_c_before_the_first_job_ends_all_without_a_word(tmp_path: Path) -> 
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, "")
-    assert not alive(workers)
+    wait_for(lambda: not alive(workers), 10)
     assert not list(tmp_path.iterdir())
