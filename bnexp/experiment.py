@@ -65,11 +65,21 @@ def prepared(
         started = replace(config, weights=None) if going_on else config
         parts = assembly.build(started, composition.problems, composition.broken)
         probes, notes = assembly.probes(config, parts)
-        notes += three_way.notes(config, parts.learner.model)
+        notes += three_way.notes(config, parts.learner.model) + _unlisted(config)
         source = str(parts.weights) if parts.weights is not None else config.weights
         config = replace(config, weights=source, threads=threads)
         notes = composition.notes + parts.notes + notes
         yield Experiment(config, parts, probes, notes, parts.warnings, TrainState(threads))
+
+
+def _unlisted(config: TrainConfig) -> list[str]:
+    """Return a note where no verb will find the run below the folder of runs."""
+    if config.output_dir is None:
+        return []
+    above = Path(config.output_dir).resolve().parents
+    if Path(config.runs_dir).resolve() in above[:2]:
+        return []
+    return [f"{config.output_dir} is not one or two folders below runs_dir: name the run by its folder"]
 
 
 def new_directory(config: TrainConfig) -> RunDirectory:

@@ -90,4 +90,6 @@ def _check_metric(tag: str, records: Sequence[Record]) -> None:
     known = {key for record in records for key in record.result if record.metric(key) is not None}
     if not known or tag in METRICS:
         return
-    raise ConfigError(f"no run has the metric {tag!r}{suggestion(tag, known | {'step_time_ms'})}")
+    known |= {"step_time_ms"}
+    hint = suggestion(tag, known) or f"; they have {', '.join(sorted(known))}"
+    raise ConfigError(f"no run has the metric {tag!r}{hint}")

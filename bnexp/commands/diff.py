@@ -14,12 +14,11 @@ from bnexp.errors import CheckpointError
 from bnexp.runs.identity import config_hash
 from bnexp.runs.query import select
 from bnexp.runs.reading import leaves
-from bnexp.runs.records import Record
+from bnexp.runs.records import ABSENT, Record
 
 CODE = ("git_commit", "git_dirty", "command", "device", "host", "cpu", "platform", "threads")
 PARTS = ("configuration", "versions", "code and machine", "metrics")
 NOT_METRICS = ("config", "versions", "config_hash", "diverged", *CODE)
-MISSING = "-"
 
 
 def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
@@ -31,7 +30,7 @@ def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
     one, other = (_the_run(word, runs_dir) for word in (first, second))
     rows = differences(one, other)
     if form.wanted():
-        write(rows, form)
+        write([{key: None if cell is ABSENT else cell for key, cell in row.items()} for row in rows], form)
         return
     console = wide_console()
     same = config_hash(one.config) == config_hash(other.config)
@@ -43,13 +42,16 @@ def diff(first: str, second: str, *, runs_dir: str, form: Form) -> None:
 
 
 def differences(one: Record, other: Record) -> list[dict[str, Any]]:
-    """Return `part`, `key`, `A` and `B` for each key in which two runs differ, and `B - A` of numbers."""
+    """Return `part`, `key`, `A` and `B` for each key in which two runs differ, and `B - A` of numbers.
+
+    What a run does not have is ABSENT.
+    """
     parts = dict(zip(PARTS, zip(_parts(one), _parts(other), strict=True), strict=True))
     found = []
     for part, (a, b) in parts.items():
         for key in dict.fromkeys([*a, *b]):
             if key not in a or key not in b or a[key] != b[key]:
-                found.append(_row(part, key, a.get(key, MISSING), b.get(key, MISSING)))
+                found.append(_row(part, key, a.get(key, ABSENT), b.get(key, ABSENT)))
     return found
 
 
@@ -90,4 +92,6 @@ def _table(part: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else "null" if value is None else str(value)
+    if value is ABSENT or value is None:
+        return "null" if value is None else "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -70,7 +70,8 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
             return 0
         if recorded is planned:
             planned.write()
-        return run(recorded, hydra_words, console, needed=options.needed, fail_fast=options.fail_fast)
+        choices = {"needed": options.needed, "fail_fast": options.fail_fast}
+        return run(recorded, hydra_words, console, jobs=options.jobs, **choices)
 
 
 def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Tried]:
@@ -89,10 +90,11 @@ def run(
     hydra_words: Sequence[str],
     console: Console,
     *,
+    jobs: int | None = None,
     needed: bool = False,
     fail_fast: bool = False,
 ) -> int:
-    """Run the jobs of a recorded sweep that have no answer yet."""
+    """Run the jobs of a recorded sweep that have no answer yet, `jobs` at a time."""
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
     todo, known = _open_jobs(recorded, needed)
@@ -106,7 +108,7 @@ def run(
         recorded.stop_file.unlink(missing_ok=True)
         with stoppable(recorded), followed(recorded, todo, console):
             launch(recorded, todo, hydra_words, fail_fast=fail_fast)
-    return _summed_up(recorded, console)
+    return _summed_up(recorded, console, jobs)
 
 
 def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: Options) -> int:
@@ -159,7 +161,7 @@ def _tell_dropped(console: Console, recorded: Sweep) -> None:
         )
 
 
-def _summed_up(recorded: Sweep, console: Console) -> int:
+def _summed_up(recorded: Sweep, console: Console, jobs: int | None = None) -> int:
     statuses, runs = recorded.statuses(), recorded.runs()
     latest = {event.job: event.what for event in recorded.events()}
     rows: list[columns.Row] = []
@@ -178,16 +180,17 @@ def _summed_up(recorded: Sweep, console: Console) -> int:
         )
     headers = ("words", "status", "test accuracy", "run")
     columns.show(console, headers, rows, right=(2,), narrow="names")
-    return _told_next(recorded, statuses, console)
+    return _told_next(recorded, statuses, console, jobs)
 
 
-def _told_next(recorded: Sweep, statuses: Mapping[int, str], console: Console) -> int:
+def _told_next(recorded: Sweep, statuses: Mapping[int, str], console: Console, jobs: int | None) -> int:
     """Say how to go on, and return the exit code."""
     stopped = recorded.stop_file.exists()
     recorded.stop_file.unlink(missing_ok=True)
     left = sum(status not in (*ANSWERED, "running") for status in statuses.values())
     verb = f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume" if left else "bnexp compare"
-    console.print(f"{verb} {recorded.name}", highlight=False, soft_wrap=True)
+    at_a_time = f" --jobs {jobs}" if left and jobs else ""
+    console.print(f"{verb} {recorded.name}{at_a_time}", highlight=False, soft_wrap=True)
     if "failed" in statuses.values():
         return 1
     return 130 if stopped else 0

@@ -14,7 +14,7 @@ from typing import Any
 
 from bnexp.board import Mean, folder_of, means_over_seeds
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.runs.query import select
+from bnexp.runs.query import nearest, select
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535
@@ -36,7 +36,7 @@ def tb(words: Sequence[str], runs_dir: str, port: int | None, *, mean: bool = Fa
         ConfigError: the port cannot be had, or a filter is none.
     """
     root = Path(runs_dir)
-    if not words and not any(root.glob("*/*/config.yaml")):
+    if not words and not any(any(root.glob(f"{depth}/config.yaml")) for depth in ("*", "*/*")):
         raise CheckpointError(f"{root} holds no runs yet; `bnexp train` makes one")
     if port is not None:
         _check(port)
@@ -57,7 +57,7 @@ def _chosen(words: Sequence[str], root: Path, mean: bool, stack: ExitStack) -> t
     records = sorted((one for one in found if one.problem is None), key=lambda one: one.started)
     broken = len(found) - len(records)
     if not records:
-        told = f" ({broken} broken)" if broken else ""
+        told = f" ({broken} broken)" if broken else nearest(words, root)
         raise CheckpointError(f"no run {' '.join(words) or f'under {root}'}{told}; see `bnexp runs`")
     notes = [f"{_count(broken, 'broken run')} left out; see `bnexp runs`"] if broken else []
     means: list[Mean] = []

@@ -57,6 +57,10 @@ def import_plugins(plugins: Sequence[str]) -> None:
             importlib.import_module(name)
         except ModuleNotFoundError as error:
             raise ConfigError(f"--plugin {name}: no module named {error.name!r} here or installed") from error
+        except SyntaxError as error:
+            raise ConfigError(
+                f"--plugin {name}: {error.filename}, line {error.lineno}: {error.msg}"
+            ) from error
 
 
 def allowed(group: str, target: str, plugins: Sequence[str]) -> bool:

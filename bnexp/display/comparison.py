@@ -42,9 +42,9 @@ class Comparison:
         """Return the titles of the columns."""
         found = [*(self.choices() or ["runs of"]), "n"]
         found += [f"{NAMES.get(tag, tag)} ± 95 %" for tag in self.metrics]
-        return found + (
-            [f"{NAMES.get(self.metrics[0], self.metrics[0])} - baseline"] if self.baseline else []
-        )
+        if self.baseline is not None:
+            found.append(f"{NAMES.get(self.metrics[0], self.metrics[0])} against {self.baseline.words}")
+        return found
 
     def rows(self) -> list[list[str]]:
         """Return the text of each cell; a star marks the best of a column."""
@@ -83,7 +83,7 @@ def markdown(comparison: Comparison) -> str:
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     # A note that begins with the sign it explains would begin a list.
     notes = [
-        f"- {chr(92) if note[0] in '*-' else ''}{note}" for note in [*legend(comparison), *comparison.notes]
+        f"- {chr(92) if note[0] == '*' else ''}{note}" for note in [*legend(comparison), *comparison.notes]
     ]
     return "\n".join([table, "", *notes])
 
@@ -93,7 +93,8 @@ def legend(comparison: Comparison) -> list[str]:
     found = ["* the best mean; ± the 95 % interval of the mean over n runs (Student's t), none for one run"]
     if comparison.baseline is not None:
         found.append(
-            "- baseline: mean difference of pairs that share all else, such as the seed; p of a paired t-test"
+            f"against {comparison.baseline.words}: mean difference of n pairs that share all else, such as "
+            "the seed (runs with one partner are one pair), and p of a paired t-test"
         )
     return found
 

@@ -86,11 +86,19 @@ def average(series: Sequence[Series]) -> tuple[Series, NDArray[np.float64]]:
 
 
 def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    """Return the centred mean over `width` values, over fewer at both ends and where some are not finite."""
+    """Return the centred mean over `width` values, an odd number; over fewer where some are not finite.
+
+    At both ends it is over as many as there are to both sides, so that a curve starts where training did.
+    """
     known = np.isfinite(values)
     weights = np.convolve(known.astype(float), np.ones(width), mode="same")
     sums = np.convolve(np.where(known, values, 0.0), np.ones(width), mode="same")
-    return np.where(known, sums / np.maximum(weights, 1.0), np.nan)
+    means = np.where(known, sums / np.maximum(weights, 1.0), np.nan)
+    for reach in range(min(width // 2, (len(values) + 1) // 2)):
+        for centre in (reach, len(values) - 1 - reach):
+            window = slice(centre - reach, centre + reach + 1)
+            means[centre] = values[window][known[window]].mean() if known[centre] else np.nan
+    return means
 
 
 def _draw_group(axes: Axes, group: Group, quantity: str) -> None:

@@ -5,7 +5,10 @@ CURVES = (
     "A line is the mean over seeds, its band one standard deviation to both sides, within the range of the "
     "seeds (the ± of the table is the 95 % interval of the mean)."
 )
-DIVERGED = "A run that diverged is a thin line of its own that ends in a cross."
+APART = "Figures show each configuration by itself, also where a row of the table averages over several."
+DIVERGED = (
+    "A run that diverged is a thin line of its own that ends in a cross, at the edge where it left the panel."
+)
 EPOCHS = "Batch sizes differ, so equal steps are unequal amounts of data; epochs compare equal amounts."
 TIME = (
     "Seconds of training count what is logged, but neither evaluation nor saving; a line stands at the mean "

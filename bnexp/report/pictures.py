@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bnexp.display.comparison import NAMES, Comparison
 from bnexp.errors import ConfigError
@@ -13,7 +14,7 @@ from bnexp.figures.style import styled
 from bnexp.report import captions, small_multiples
 from bnexp.report.picture import Picture, Plan, picture, shares
 from bnexp.report.shown import MOST_CURVES, Faceted, drawn, faceted, some, told_apart
-from bnexp.runs.groups import Group
+from bnexp.runs.groups import Group, grouped
 from bnexp.runs.records import Record
 from bnexp.runs.swept import crossed, two_swept
 
@@ -27,6 +28,8 @@ def pictures(comparison: Comparison, records: Sequence[Record]) -> list[Picture]
     Raises:
         CheckpointError: the rows of a run are damaged.
     """
+    mixed = any(len(grouped(group.records)) > 1 for group in comparison.groups)
+    comparison = replace(comparison, groups=grouped(records)) if mixed else comparison
     shown: Sequence[loss.Group] = drawn(comparison.groups)
     split = faceted(comparison.groups, shown) if len(shown) > MOST_CURVES else None
     shown = shown if split is None else split.groups
@@ -37,7 +40,8 @@ def pictures(comparison: Comparison, records: Sequence[Record]) -> list[Picture]
         Plan("cost", "Cost", lambda: _cost(comparison, shown)),
     ]
     with styled():
-        return [picture(plan) for plan in plans]
+        found = [picture(plan) for plan in plans]
+    return [replace(found[0], caption=f"{captions.APART} {found[0].caption}"), *found[1:]] if mixed else found
 
 
 def _curves(comparison: Comparison, shown: Sequence[loss.Group], split: Faceted | None) -> list[Plan]:

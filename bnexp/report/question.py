@@ -106,8 +106,9 @@ def runs(number: int) -> str:
 
 
 def _mean(group: Group, tag: str) -> str:
-    number = len(group.records)
-    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({runs(number)})"
+    diverged = group.count("diverged")
+    number = runs(len(group.records)) + (f", {diverged} diverged" if diverged else "")
+    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({number})"
 
 
 def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]:

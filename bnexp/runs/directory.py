@@ -126,9 +126,9 @@ def create(root: Path, experiment: str, label: str) -> RunDirectory:
         except FileExistsError as error:
             if folder.is_dir():
                 continue
-            raise _unwritable("runs_dir", root, error) from error
+            raise unwritable("runs_dir", root, error) from error
         except OSError as error:
-            raise _unwritable("runs_dir", root, error) from error
+            raise unwritable("runs_dir", root, error) from error
         return RunDirectory(path)
 
 
@@ -142,7 +142,7 @@ def create_at(path: Path) -> RunDirectory:
         path.mkdir(parents=True, exist_ok=True)
         found = next((file.name for trace in TRACES for file in path.glob(trace)), None)
     except OSError as error:
-        raise _unwritable("output_dir", path, error) from error
+        raise unwritable("output_dir", path, error) from error
     if found is not None:
         raise ConfigError(
             f"output_dir must hold no run, {path} has {found}: choose another folder, or go on with "
@@ -173,7 +173,8 @@ def find(reference: str, root: Path) -> Path:
     Raises:
         CheckpointError: it means no run, or several.
     """
-    runs = sorted((file.parent for file in root.glob("*/*/config.yaml") if file.is_file()), key=started)
+    files = [file for depth in ("*", "*/*") for file in root.glob(f"{depth}/config.yaml") if file.is_file()]
+    runs = sorted((file.parent for file in files), key=started)
     if reference == "last" and runs:
         return runs[-1]
     for path in (Path(reference), root / reference):
@@ -236,11 +237,12 @@ def _not_found(reference: str, root: Path, names: list[str]) -> str:
     if not names:
         return f"no run {reference!r}: {root} holds no runs yet; `bnexp train` makes one"
     nearest = difflib.get_close_matches(Path(reference).name, names, n=3, cutoff=0.3)
-    hint = f"; the nearest are {', '.join(nearest)}" if nearest else ""
+    hint = f"; the nearest are {', '.join(map(repr, nearest))}" if nearest else ""
     return f"no run {reference!r} among the {len(names)} under {root}{hint}"
 
 
-def _unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
+def unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
+    """Return the mistake that a folder is which cannot be written."""
     return ConfigError(
         f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
     )

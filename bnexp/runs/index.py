@@ -11,7 +11,8 @@ from bnexp.runs.directory import ANSWERED, RunDirectory
 def answered(root: Path) -> dict[str, RunDirectory]:
     """Return, by config_hash, the run that last answered that configuration."""
     found: dict[str, RunDirectory] = {}
-    for file in sorted(root.glob("*/*/result.json"), key=lambda file: file.stat().st_mtime_ns):
+    files = [file for depth in ("*", "*/*") for file in root.glob(f"{depth}/result.json")]
+    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
         run = RunDirectory(file.parent)
         try:
             result = run.read_result() or {}

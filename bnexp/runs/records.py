@@ -99,6 +99,9 @@ def all_records(root: Path) -> list[Record]:
 
 def _folders(root: Path) -> Iterator[Path]:
     for experiment in _subfolders(root):
+        if os.path.isfile(f"{experiment}/config.yaml"):  # a run of `output_dir`
+            yield Path(experiment)
+            continue
         for folder in _subfolders(experiment):
             if not folder.endswith(f"/{SWEEPS}") and holds_run(folder):
                 yield Path(folder)

@@ -23,7 +23,7 @@ import yaml
 
 from bnexp.errors import CheckpointError
 from bnexp.runs import atomic
-from bnexp.runs.directory import SWEEPS, RunDirectory, status
+from bnexp.runs.directory import SWEEPS, RunDirectory, status, unwritable
 from bnexp.runs.reading import LOADER
 
 ENDS = ("ended", "failed")
@@ -105,10 +105,17 @@ class Sweep:
         return shlex.join(["bnexp", "train", *words, *plugins])
 
     def write(self) -> None:
-        """Write the record, whole or not at all."""
+        """Write the record, whole or not at all.
+
+        Raises:
+            ConfigError: its folder cannot be written.
+        """
         content = {key: value for key, value in asdict(self).items() if key != "path"}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_text(self.path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        except OSError as error:
+            raise unwritable("runs_dir", self.path.parent, error) from error
 
     def add(self, job: int, what: str, run: Path | None = None, detail: str = "") -> None:
         """Append an event of this process; one write of one line, which processes may do side by side."""

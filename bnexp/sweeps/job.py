@@ -15,7 +15,7 @@ from bnexp.runs import sweeps
 from bnexp.runs.directory import ANSWERED, RunDirectory, status
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps.gpus import gpus_to_share, see_one_of
-from bnexp.sweeps.worker import end_with, started_by, stopping_with, work_in
+from bnexp.sweeps.worker import end_with_parent, started_by, stopping_with, work_in
 
 if TYPE_CHECKING:  # the process that launches a sweep needs no torch, its workers have it
     from bnexp.protocols import Outcome
@@ -49,7 +49,7 @@ class RunJob:
 
     def __call__(self, node: DictConfig) -> str:
         if started_by() == self.launcher:
-            end_with(self.launcher)
+            end_with_parent()
             see_one_of(gpus_to_share(Path(self.record)), Path(self.record))
         work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)

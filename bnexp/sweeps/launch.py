@@ -49,7 +49,7 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
             return run(left)
         except BrokenProcessPool:
             if sweep.stop_file.exists():
-                raise
+                return
         # where none had begun, some died while it was built
         for job in _cut_off(sweep.events()[before:]) or left:
             if sweep.stop_file.exists():

@@ -1,7 +1,4 @@
-"""What a worker has loaded before its first job, and what Ctrl-C does to it until then.
-
-The process that workers are forked from imports this; where they are not forked, each does.
-"""
+"""What a worker has loaded before its first job, and what Ctrl-C does to it until then."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import yaml
@@ -32,11 +32,17 @@ def plan(request: Request, found: Iterable[Tried]) -> Sweep:
     impossible = [each for each in found if each.impossible]
     _refuse(line for each in found for line in each.wrong)
     working = {word for job in made for word in job.words}
-    hopeless = [each for each in impossible if not working.issuperset(each.words)]
-    _refuse(line for each in (impossible if not made else hopeless) for line in each.impossible)
+    if not made:
+        _refuse(line for each in impossible for line in each.impossible)
+    hopeless = [(set(each.words) - working, each.impossible) for each in impossible]
+    _refuse(f"{_named(words)}: {line}" for words, lines in hopeless if words for line in lines)
     jobs, dropped = _distinct(made)
     dropped += [Dropped(each.words, "; ".join(each.impossible)) for each in impossible]
     return Sweep(_path(request, jobs), list(request.words), list(request.plugins), jobs, dropped)
+
+
+def _named(hopeless: Collection[str]) -> str:
+    return f"{' '.join(sorted(hopeless))} works in no combination of this sweep"
 
 
 def _refuse(reasons: Iterable[str]) -> None:

@@ -8,15 +8,15 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from threading import Event, Thread
 from typing import Any, Protocol, TypeVar
 
-from bnexp.sweeps.worker import end_with
+from bnexp.sweeps.worker import end_with_parent
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
-LOADED = "bnexp.sweeps.loaded"
+LOADED, FORK_SERVER = "bnexp.sweeps.loaded", "bnexp.sweeps.fork_server"
 FORKS = sys.platform == "linux"  # elsewhere the libraries that torch brings do not survive it
 
 
@@ -36,8 +36,11 @@ def workers(jobs: int | None) -> Iterator[Each]:
     if jobs is None or jobs < 2:
         yield here
         return
-    if FORKS:
-        _load_once()
+    with _forked() if FORKS else nullcontext():
+        yield from _pool(jobs)
+
+
+def _pool(jobs: int) -> Iterator[Each]:
     loaded, unwanted = Event(), Event()
     thread = Thread(target=_start, args=(jobs, loaded, unwanted))
     thread.start()
@@ -61,14 +64,29 @@ def here(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made
     return list(map(function, items))
 
 
-def _load_once() -> None:
-    """Let workers be forked from one process that has loaded torch, instead of each loading it."""
+@contextmanager
+def _forked() -> Iterator[None]:
+    """Let workers be forked from one process that has loaded torch, instead of each loading it.
+
+    As joblib's own workers they do not run the script that this process runs, whose file is hidden for that.
+    """
+    main = sys.modules["__main__"].__dict__
+    shown = {name: main.get(name) for name in ("__file__", "__spec__")}
+    main.update(dict.fromkeys(shown))
+    try:
+        _start_fork_server()
+        yield
+    finally:
+        main.update(shown)
+
+
+def _start_fork_server() -> None:
     from multiprocessing import forkserver, resource_tracker
 
     from joblib.externals.loky.backend.context import set_start_method  # type: ignore[import-untyped]
 
     set_start_method("forkserver", force=True)
-    multiprocessing.set_forkserver_preload([LOADED])
+    multiprocessing.set_forkserver_preload([FORK_SERVER])
     resource_tracker.ensure_running()
     # the new process inherits it: a Ctrl-C waits there until `LOADED` has said what to do
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -98,7 +116,7 @@ def _start(jobs: int, loaded: Event, unwanted: Event) -> None:
             first.join()
         loaded.set()
         if not unwanted.is_set():
-            _parallel(jobs, _load, [os.getpid()] * jobs)
+            _parallel(jobs, _load, range(jobs))
 
 
 def _parallel(jobs: int, function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
@@ -117,6 +135,6 @@ def _end() -> None:
     get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
-def _load(launcher: int) -> None:
-    end_with(launcher)
+def _load(_: int) -> None:
+    end_with_parent()
     importlib.import_module(LOADED)

@@ -50,18 +50,20 @@ def started_by() -> int:
     return os.getppid() if parent is None else int(parent.pid)
 
 
-def end_with(launcher: int) -> None:
-    """End this worker when `launcher`, which started it, has died: it would go on with queued jobs, unseen.
+def end_with_parent() -> None:
+    """End this worker when its parent has died: it would go on with queued jobs, unseen, or wait for ever.
 
-    The worker leaves the terminal's process group, so that a Ctrl-C reaches the launcher alone.
+    The worker leaves the terminal's process group, so that a Ctrl-C reaches the launcher alone. A fork server
+    ends with its launcher in turn; see `bnexp.sweeps.fork_server`.
     """
-    if launcher in _following:
+    parent = os.getppid()
+    if parent in _following:
         return
-    _following.add(launcher)
+    _following.add(parent)
     os.setpgid(0, 0)
 
     def follow() -> None:
-        while _lives(launcher):
+        while os.getppid() == parent:
             time.sleep(LOOK_S)
         asked, end = False, time.monotonic() + FATHERLESS_S
         while callable(signal.getsignal(signal.SIGTERM)) and time.monotonic() < end:  # during a job
@@ -70,13 +72,6 @@ def end_with(launcher: int) -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-
-
-def _lives(launcher: int) -> bool:
-    parent: Any = multiprocessing.parent_process()
-    if parent is not None and parent.sentinel is not None:
-        return bool(parent.is_alive())
-    return os.getppid() == launcher
 
 
 @contextmanager

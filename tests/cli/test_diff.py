@@ -47,8 +47,8 @@ def test_every_difference_is_a_row_and_nothing_else(two, capsys):
             "bnexp.norms.none.identity",
             None,
         ),
-        ("configuration", "norm.eps", 1e-5, "-", None),
-        ("configuration", "norm.momentum", 0.1, "-", None),
+        ("configuration", "norm.eps", 1e-5, None, None),
+        ("configuration", "norm.momentum", 0.1, None, None),
         (
             "configuration",
             "head_norm._target_",
@@ -56,8 +56,8 @@ def test_every_difference_is_a_row_and_nothing_else(two, capsys):
             "bnexp.norms.none.identity",
             None,
         ),
-        ("configuration", "head_norm.eps", 1e-5, "-", None),
-        ("configuration", "head_norm.momentum", 0.1, "-", None),
+        ("configuration", "head_norm.eps", 1e-5, None, None),
+        ("configuration", "head_norm.momentum", 0.1, None, None),
         ("versions", "torch", "2.11.0", "2.12.0", None),
         ("code and machine", "git_commit", "abc", "def", None),
         ("metrics", "accuracy/test", 0.75, 0.5, -0.25),
@@ -118,8 +118,8 @@ def test_numbers_that_are_not_finite_do_not_differ_from_themselves(two, capsys):
 def test_a_run_without_a_result_is_compared_by_what_it_has(two, capsys):
     leave_run(two / "c", config())
     found = {row["key"]: (row["A"], row["B"]) for row in json.loads(diff(capsys, "a", "c", "--json").out)}
-    assert found["status"] == ("finished", "interrupted") and found["accuracy/test"] == (0.75, "-")
-    assert found["torch"] == ("2.11.0", "-") and not any(key.startswith("norm") for key in found)
+    assert found["status"] == ("finished", "interrupted") and found["accuracy/test"] == (0.75, None)
+    assert found["torch"] == ("2.11.0", None) and not any(key.startswith("norm") for key in found)
 
 
 @pytest.mark.parametrize(

@@ -281,3 +281,11 @@ def test_a_list_imports_nothing_heavy(three):
     code = f"import sys; from bnexp.cli import run; run(['runs']); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_a_run_beside_the_experiments_is_a_run_too(three, capsys):
+    """Where `output_dir=runs/NAME` has put it."""
+    leave_run(three / "runs" / "mine", config(batch_size=3))
+    assert runs(capsys, "batch_size=3").out.splitlines()[1].startswith("runs/mine ")
+    assert len(runs(capsys, "--json").out.splitlines()) == 6
+    assert json.loads(runs(capsys, "show", "mine", "--json").out)["name"] == "mine"

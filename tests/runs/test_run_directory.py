@@ -280,7 +280,7 @@ def test_a_misspelt_name_gets_the_nearest(tmp_path):
         "none-b64-mlp-mnist-s1_20260102-030405-bbbb",
     ):
         new_run(tmp_path, f"default/{name}")
-    with pytest.raises(CheckpointError, match=r"among the 2 .* nearest are custom-b8-lenet") as caught:
+    with pytest.raises(CheckpointError, match=r"among the 2 .* nearest are 'custom-b8-lenet") as caught:
         find("custm-b8-lenet-digits", tmp_path)
     assert "none-b64" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -139,3 +139,19 @@ def test_one_ctrl_c_lets_running_jobs_save_and_starts_no_other(tmp_path: Path) -
         assert process.wait(60) == 130
     assert {result["status"] for result in results(tmp_path).values()} == {"interrupted"}
     assert begun(tmp_path) == ended(tmp_path) == 2
+
+
+@pytest.mark.slow
+def test_workers_without_a_job_end_with_the_launcher_and_outlive_a_ctrl_c(tmp_path: Path) -> None:
+    """Six workers for two jobs."""
+    words = ("-m", "seed=0,1", *QUICK, "epochs=100", "--jobs", "6")
+    for number, ends in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
+        before = begun(tmp_path)
+        with started(tmp_path, "train", *words) as process:
+            wait_for(lambda goal=before + 2: begun(tmp_path) == goal)
+            workers = descendants(process.pid)
+            assert len(workers) >= 7
+            (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+            assert process.wait(60) == ends
+            wait_for(lambda left=workers: not alive(left), LEFT_BY_WORKERS_S)
+        assert {result["status"] for result in results(tmp_path).values()} == {"interrupted"}
