@@ -1,7 +1,8 @@
 """What the captions of figures say in the field's words."""
 
 CURVES = (
-    "Training loss (each point the mean over a tenth of the rows), validation loss and validation accuracy. "
+    "Training loss (each point the mean over a tenth of the rows, over fewer at both ends), validation loss "
+    "and validation accuracy. "
     "A line is the mean over seeds, its band one standard deviation to both sides, within the range of the "
     "seeds (the ± of the table is the 95 % interval of the mean)."
 )

@@ -222,3 +222,14 @@ def test_a_folder_that_cannot_be_written_is_one_line(root, folder, capsys):
 def test_nothing_to_report_is_one_line(tmp_path, folder, capsys):
     assert report(root=tmp_path) == 2
     assert "no finished run" in error(capsys)
+
+
+def test_figures_mix_no_configurations_where_rows_do(root, folder, capsys):
+    """Steps of unequal batch sizes have nothing in common that a mean could be of."""
+    assert report("-o", "mixed.html", "--group-by", "norm", root=root) == 0
+    svg = (folder / "mixed_files" / "curves.svg").read_text()
+    names = {f"{norm}, batch {size}" for norm in ("custom", "no norm") for size in (8, 64)}
+    assert names <= set(re.findall(r"<!-- (.*?) -->", svg))
+    caption = json.loads((folder / "mixed.json").read_text())["figures"][0]["caption"]
+    assert caption.startswith("Figures show each configuration by itself")
+    assert len(table((folder / "mixed.html").read_text(), "Comparison")) == 3

@@ -15,6 +15,7 @@ from real_sweeps import alive, bnexp, descendants, environment, events, started,
 
 from bnexp.commands import sweep
 from bnexp.errors import ConfigError
+from bnexp.runs.sweeps import Job
 from bnexp.sweeps.combine import Request, combinations
 from bnexp.sweeps.plan import plan
 from bnexp.sweeps.trying import Tried
@@ -45,6 +46,18 @@ def test_mistakes_of_many_combinations_are_told_once() -> None:
     with pytest.raises(ConfigError) as caught:
         plan(Request(["seed=0,1"]), found)
     assert caught.value.problems == ["a", "b", "c"]
+
+
+def test_a_word_that_works_nowhere_is_named() -> None:
+    job = Job(["norm=custom", "batch_size=8"], "0" * 16, "")
+    found = [
+        Tried(job.words, job),
+        Tried(["norm=custom", "batch_size=1"], impossible=["one value a channel"]),
+    ]
+    with pytest.raises(ConfigError) as caught:
+        plan(Request(["norm=custom", "batch_size=8,1"]), found)
+    told = "batch_size=1 works in no combination of this sweep: one value a channel"
+    assert caught.value.problems == [told]
 
 
 @pytest.mark.parametrize(("gpus", "where"), [(0, "workers"), (1, "workers"), (2, "here")])
