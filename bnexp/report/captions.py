@@ -32,8 +32,8 @@ PERCENTILES = (
 )
 GRADIENTS = (
     "How large the gradients of each layer's weights are at step 0, before any update; the line stands at "
-    "the median, and all panels share their axes. Medians further left the nearer a layer is to the input "
-    "are a gradient that vanishes on its way back."
+    "the median, and all panels share their axes, which may cut the tallest bars. Medians further left the "
+    "nearer a layer is to the input are a gradient that vanishes on its way back."
 )
 COST = "Time of a training step (logging included, evaluation not) and peak memory; a tick is a run."
 CPU_MEMORY = (
