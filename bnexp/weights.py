@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnexp.engine.checkpoint import read
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import find
+from bnexp.runs.finding import find
 
 CLASSIFIER = "classifier."
 BIAS = ".linear.bias"

@@ -17,7 +17,8 @@ from bnexp.display import evaluation
 from bnexp.engine.checkpoint import read, write
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.folding import measure_folding
-from bnexp.runs.directory import RunDirectory, find, open_run
+from bnexp.runs.directory import RunDirectory, open_run
+from bnexp.runs.finding import find
 from bnexp.three_way.measure import KINDS, Comparison, compare, examples
 from bnexp.three_way.verdict import verdict
 from bnexp.weights import load_weights

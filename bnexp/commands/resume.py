@@ -10,7 +10,8 @@ from bnexp.commands.train import watched
 from bnexp.display.columns import wide_console
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, RunDirectory, find, open_run, status
+from bnexp.runs.directory import ANSWERED, RunDirectory, open_run, status
+from bnexp.runs.finding import find
 from bnexp.runs.sweeps import Sweep
 from bnexp.sweeps.hydra_words import completed
 from bnexp.sweeps.warm import workers
@@ -51,4 +52,4 @@ def _go_on(recorded: Sweep, jobs: int | None) -> int:
             f"{recorded.name} was a search: give its words again, with hydra.sweeper.storage and study_name"
         )
     with workers(jobs):
-        return sweep.run(recorded, completed([], jobs), wide_console(), jobs=jobs)
+        return sweep.run(recorded, completed([], jobs), wide_console(), sweep.Options(jobs))

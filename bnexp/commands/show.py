@@ -10,8 +10,9 @@ from rich.console import Console
 from bnexp.commands.listing import row
 from bnexp.display import panels
 from bnexp.display.rows import Form, write_one
-from bnexp.runs.directory import find, open_run, status
+from bnexp.runs.directory import open_run, status
 from bnexp.runs.events import read_histograms
+from bnexp.runs.finding import find
 from bnexp.runs.layers import Chosen, choose, layers
 from bnexp.runs.reading import read_config, read_metrics
 from bnexp.runs.records import read_record
@@ -26,7 +27,7 @@ def show(reference: str, *, runs_dir: str, form: Form, patterns: Sequence[str] =
     logged, null where that was not finite.
 
     Args:
-        reference: as `bnexp.runs.directory.find` reads it.
+        reference: as `bnexp.runs.finding.find` reads it.
         patterns: of layers to show; none shows a few, evenly spaced.
     Raises:
         CheckpointError: no such run, or a damaged one.

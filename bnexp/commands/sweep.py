@@ -70,8 +70,7 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
             return 0
         if recorded is planned:
             planned.write()
-        choices = {"needed": options.needed, "fail_fast": options.fail_fast}
-        return run(recorded, hydra_words, console, jobs=options.jobs, **choices)
+        return run(recorded, hydra_words, console, options)
 
 
 def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Tried]:
@@ -85,20 +84,12 @@ def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> lis
         ) from error
 
 
-def run(
-    recorded: Sweep,
-    hydra_words: Sequence[str],
-    console: Console,
-    *,
-    jobs: int | None = None,
-    needed: bool = False,
-    fail_fast: bool = False,
-) -> int:
-    """Run the jobs of a recorded sweep that have no answer yet, `jobs` at a time."""
+def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: Options) -> int:
+    """Run the jobs of a recorded sweep that have no answer yet."""
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _tell_dropped(console, recorded)
-    todo, known = _open_jobs(recorded, needed)
-    if needed:
+    todo, known = _open_jobs(recorded, options.needed)
+    if options.needed:
         for job, found in known.items():
             recorded.add(job, "answered", found.path.resolve(), "answered by an earlier run")
         console.print(f"{len(known)} jobs are answered by runs that are there already", highlight=False)
@@ -107,8 +98,8 @@ def run(
     else:
         recorded.stop_file.unlink(missing_ok=True)
         with stoppable(recorded), followed(recorded, todo, console):
-            launch(recorded, todo, hydra_words, fail_fast=fail_fast)
-    return _summed_up(recorded, console, jobs)
+            launch(recorded, todo, hydra_words, fail_fast=options.fail_fast)
+    return _summed_up(recorded, console, options.jobs)
 
 
 def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: Options) -> int:

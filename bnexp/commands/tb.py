@@ -14,6 +14,7 @@ from typing import Any
 
 from bnexp.board import Mean, folder_of, means_over_seeds
 from bnexp.errors import CheckpointError, ConfigError
+from bnexp.runs.finding import files_of_runs
 from bnexp.runs.query import nearest, select
 
 HOST = "127.0.0.1"
@@ -36,7 +37,7 @@ def tb(words: Sequence[str], runs_dir: str, port: int | None, *, mean: bool = Fa
         ConfigError: the port cannot be had, or a filter is none.
     """
     root = Path(runs_dir)
-    if not words and not any(any(root.glob(f"{depth}/config.yaml")) for depth in ("*", "*/*")):
+    if not words and not files_of_runs(root, "config.yaml"):
         raise CheckpointError(f"{root} holds no runs yet; `bnexp train` makes one")
     if port is not None:
         _check(port)

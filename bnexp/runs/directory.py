@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -12,7 +11,6 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,31 +161,6 @@ def open_run(path: Path) -> RunDirectory:
     return run
 
 
-def find(reference: str, root: Path) -> Path:
-    """Return the folder of the run that `reference` means.
-
-    Args:
-        reference: `last` (the newest under `root`), the path of a run (from here or from `root`), or the name
-            of a run that only one experiment has.
-        root: the folder of experiments, runs_dir.
-    Raises:
-        CheckpointError: it means no run, or several.
-    """
-    files = [file for depth in ("*", "*/*") for file in root.glob(f"{depth}/config.yaml") if file.is_file()]
-    runs = sorted((file.parent for file in files), key=started)
-    if reference == "last" and runs:
-        return runs[-1]
-    for path in (Path(reference), root / reference):
-        if (path / "config.yaml").is_file():
-            return path
-    named = [path for path in runs if path.name == reference]
-    if len(named) == 1:
-        return named[0]
-    if named:
-        raise CheckpointError(f"{reference} names several runs, give a path: {', '.join(map(str, named))}")
-    raise CheckpointError(_not_found(reference, root, [path.name for path in runs]))
-
-
 def status(run: RunDirectory) -> str:
     """Return how the run ended, or `running`; `interrupted` where its process died; never raises.
 
@@ -208,37 +181,6 @@ def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
     if ended in RESUMABLE and lock.is_held(run.lock_file):
         return "running"
     return ended if os.path.isfile(run.config_file) else "broken"
-
-
-def started(path: Path) -> tuple[float, int]:
-    """Return the second, and for runs of one second the nanosecond, at which a run began; never raises.
-
-    By the time in the name, which outlives copies; by the files' time for a name of the user's own.
-    """
-    written = _written(path)
-    if stamp := STAMP.search(path.name):
-        try:
-            return datetime.strptime(stamp[1], STAMP_FORMAT).timestamp(), written
-        except (ValueError, OverflowError):
-            pass
-    return written / 10**9, written
-
-
-def _written(path: Path) -> int:
-    for file in (path / "config.yaml", path / "result.json", path):
-        try:
-            return file.stat().st_mtime_ns
-        except OSError:
-            continue
-    return 0
-
-
-def _not_found(reference: str, root: Path, names: list[str]) -> str:
-    if not names:
-        return f"no run {reference!r}: {root} holds no runs yet; `bnexp train` makes one"
-    nearest = difflib.get_close_matches(Path(reference).name, names, n=3, cutoff=0.3)
-    hint = f"; the nearest are {', '.join(map(repr, nearest))}" if nearest else ""
-    return f"no run {reference!r} among the {len(names)} under {root}{hint}"
 
 
 def unwritable(knob: str, path: Path, error: OSError) -> ConfigError:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import ANSWERED, RunDirectory
+from bnexp.runs.finding import files_of_runs
 
 
 def answered(root: Path) -> dict[str, RunDirectory]:
     """Return, by config_hash, the run that last answered that configuration."""
     found: dict[str, RunDirectory] = {}
-    files = [file for depth in ("*", "*/*") for file in root.glob(f"{depth}/result.json")]
-    for file in sorted(files, key=lambda file: file.stat().st_mtime_ns):
+    for file in sorted(files_of_runs(root, "result.json"), key=lambda file: file.stat().st_mtime_ns):
         run = RunDirectory(file.parent)
         try:
             result = run.read_result() or {}

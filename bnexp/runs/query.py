@@ -26,7 +26,8 @@ from typing import Any
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.nearest import suggestion
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, SWEEPS, RunDirectory, find, open_run
+from bnexp.runs.directory import ANSWERED, SWEEPS, RunDirectory, open_run
+from bnexp.runs.finding import find
 from bnexp.runs.reading import leaves
 from bnexp.runs.records import ABSENT, GROUPS, Record, all_records, holds_run, read_record
 

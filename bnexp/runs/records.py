@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing, started
+from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
+from bnexp.runs.finding import started
 from bnexp.runs.reading import is_config, read_config
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")

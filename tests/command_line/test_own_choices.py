@@ -165,3 +165,11 @@ def test_a_tampered_run_is_not_resumed(
         assert said in line
     config.write_text(good, encoding="utf-8")
     assert bnexp("resume", "here").code == 0
+
+
+def test_a_plugin_that_is_no_python_is_one_line(bnexp: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "unwritten.py").write_text("\ndef :\n")
+    answer = bnexp("train", "--plugin", "unwritten")
+    assert answer.code == 2
+    (line,) = answer.lines
+    assert line.startswith("bnexp: --plugin unwritten: ") and "unwritten.py, line 2: " in line

@@ -117,8 +117,7 @@ def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) ->
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.count("failed: its process died") == 2
     assert "2 of 4 jobs are left" in done.stdout.splitlines()[-1]
-    statuses = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("norm.after=")]
-    assert statuses == ["finished", "finished", "failed", "failed"]
+    assert closing(done.stdout) == ["finished", "finished", "failed", "failed"]
     logs = [log.read_text() for log in breaking.glob("runs/*/*/log.txt")]
     assert sorted("failed: its process died" in log for log in logs) == [False, False, True, True]
     alone = bnexp(breaking, "train", *words[:1], "norm.after=0", *QUICK, "threads=1", "--plugin", "mynorms")
@@ -126,6 +125,11 @@ def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) ->
     found = [json.loads(file.read_text()) for file in breaking.glob("runs/*/*/result.json")]
     losses = [result["loss/test"] for result in found if result["config"]["seed"] == 0]
     assert len(losses) == 2 and len(set(losses)) == 1
+
+
+def closing(text: str) -> list[str]:
+    """Return the statuses in the closing table."""
+    return [line.split()[2] for line in text.splitlines() if line.startswith("norm.after=")]
 
 
 def own_norm(folder: Path, name: str) -> None:
@@ -140,8 +144,7 @@ def test_a_job_whose_process_dies_before_it_begins_has_failed(breaking: Path) ->
     words = ("norm=unbuilt", "norm.after=0,1", "seed=0,1", *QUICK)
     done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
     assert (done.returncode, done.stderr) == (1, "")
-    statuses = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("norm.after=")]
-    assert statuses == ["finished", "finished", "failed", "failed"]
+    assert closing(done.stdout) == ["finished", "finished", "failed", "failed"]
 
 
 @pytest.mark.slow
