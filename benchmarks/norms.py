@@ -24,9 +24,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from bnexp.composition.compose import compose
-from bnexp.norms import core
-from bnexp.norms.traits import bind
-from bnexp.pieces import make
+from bnexp.experiment.pieces import make
+from bnexp.norms.arithmetic import core
+from bnexp.norms.handling.traits import bind
 
 SHAPES = [(64, 6, 28, 28), (128, 64, 32, 32), (128, 512, 4, 4), (128, 120), (8, 6, 28, 28)]
 LIMITS = {

@@ -9,8 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from bnexp.composition.compose import compose
-from bnexp.norms.traits import bind
-from bnexp.pieces import make
+from bnexp.experiment.pieces import make
+from bnexp.norms.handling.traits import bind
 from bnexp.protocols import Scheduled
 
 CASES = [

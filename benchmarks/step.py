@@ -33,10 +33,10 @@ from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.learner import Learner
 from bnexp.engine.precision import Precision
+from bnexp.experiment.pieces import make
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
-from bnexp.norms.traits import bind
-from bnexp.pieces import make
+from bnexp.norms.handling.traits import bind
 from bnexp.protocols import Split
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes

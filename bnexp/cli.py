@@ -10,9 +10,9 @@ import typer
 import typer.core
 
 from bnexp import __version__
+from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
+from bnexp.commands.streams import outlive_readers
 from bnexp.errors import BnexpError, ConfigError
-from bnexp.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
-from bnexp.streams import outlive_readers
 
 app = typer.Typer(
     add_completion=False,
@@ -215,7 +215,7 @@ def compare(
 ) -> None:
     """Average runs over seeds and say what their choices did, with intervals and paired differences."""
     from bnexp.commands import compare as command
-    from bnexp.display.rows import Form
+    from bnexp.display.export import Form
 
     options = command.Options(group_by, baseline or (), metric or command.METRICS, minimum, maximum, top)
     command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
@@ -251,7 +251,7 @@ def diff(
 ) -> None:
     """Say in what two runs differ: configuration, versions, code, metrics."""
     from bnexp.commands.diff import diff as command
-    from bnexp.display.rows import Form
+    from bnexp.display.export import Form
 
     command(first, second, runs_dir=runs_dir, form=Form(as_json, csv))
 
@@ -266,7 +266,7 @@ def list_runs(
 ) -> None:
     """List runs, newest first (also without the word `list`)."""
     from bnexp.commands.listing import runs as command
-    from bnexp.display.rows import Form
+    from bnexp.display.export import Form
 
     command(runs or [], runs_dir=runs_dir, form=Form(as_json, csv), top=top)
 
@@ -281,7 +281,7 @@ def show(
 ) -> None:
     """Draw one run's curves, histograms and running statistics on the terminal."""
     from bnexp.commands.show import show as command
-    from bnexp.display.rows import Form
+    from bnexp.display.export import Form
 
     command(run, runs_dir=runs_dir, form=Form(as_json, csv), patterns=layers or [])
 

@@ -11,7 +11,8 @@ A message says what must hold, what was given, and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class BnexpError(Exception):
@@ -36,3 +37,15 @@ class DataError(BnexpError, OSError):
 
 class CheckpointError(BnexpError, RuntimeError):
     """A run folder or weights file that cannot be used."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return ' (did you mean ...?)', or nothing where no known name is near.
+
+    A name that differs only in its dotted front (`lr` for `optimizer.lr`) is near too.
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    near = near or [full for full in names if full.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = near or difflib.get_close_matches(name, {full.rpartition(".")[2]: full for full in names}, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

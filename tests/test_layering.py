@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "bnexp"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bnexp"
 
+DRAWING = re.compile(r"^    (\d) +([a-z_]+) +\S", re.MULTILINE)
 LAYERS = {
     "": 0,
-    "errors": 0,
-    "config": 0,
-    "protocols": 0,
-    "nearest": 0,
-    "seeding": 0,
-    "streams": 0,
-    "options": 0,
-    "norms": 1,
-    "models": 1,
-    "data": 1,
-    "optimization": 1,
-    "telemetry": 1,
-    "runs": 1,
-    "engine": 2,
-    "parity": 2,
-    "preflight": 3,
-    "composition": 3,
-    "weights": 3,
-    "attempts": 1,
-    "board": 2,
-    "pieces": 4,
-    "assembly": 5,
-    "result": 6,
-    "recording": 6,
-    "three_way": 6,
-    "folding": 6,
-    "experiment": 7,
-    "display": 8,
-    "completion": 8,
-    "figures": 8,
-    "sweeps": 9,
-    "report": 9,
-    "commands": 10,
-    "cli": 11,
+    **{
+        room: int(floor)
+        for floor, room in DRAWING.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    },
 }
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 ENGINE_STRANGERS = ("norms", "models", "data", "optimization", "telemetry", "runs")
@@ -82,7 +55,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_composition_and_sweeps_know_hydra(path: Path) -> None:
     own = part(".".join(("bnexp", *path.relative_to(PACKAGE).with_suffix("").parts)))
-    if own not in ("composition", "pieces", "sweeps"):
+    if own not in ("composition", "experiment", "sweeps"):
         assert not {name.split(".")[0] for name in imports(path)} & CONFIG_LIBRARIES
 
 
@@ -91,9 +64,14 @@ def test_the_engine_knows_no_norm_model_data_set_or_writer() -> None:
         assert not {part(name) for name in imports(path)} & set(ENGINE_STRANGERS)
 
 
-def test_every_part_of_the_package_has_a_layer() -> None:
+def test_the_drawing_names_every_room_and_no_other() -> None:
     names = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
-    assert names - {"__init__"} <= set(LAYERS)
+    assert names - {"__init__"} == set(LAYERS) - {""}
+
+
+def test_the_tests_mirror_the_rooms() -> None:
+    folders = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and any(path.glob("*.py"))}
+    assert folders - set(LAYERS) <= {"contracts"}
 
 
 def test_an_upward_import_would_be_seen(tmp_path: Path) -> None:

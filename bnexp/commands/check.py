@@ -19,10 +19,10 @@ from bnexp.config import TrainConfig
 from bnexp.display import parity as tables
 from bnexp.engine.device import choose, describe, environment
 from bnexp.errors import ConfigError
+from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
 from bnexp.parity.bench import Subject
 from bnexp.parity.cells import Cell
-from bnexp.pieces import make
 from bnexp.runs.atomic import write_text
 
 KNOWN = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")

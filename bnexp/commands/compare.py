@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bnexp.analysis.groups import Baseline, Group, grouped, mixture, newest
+from bnexp.analysis.query import answers, check_key, is_filter, parse
+from bnexp.analysis.records import Record
 from bnexp.display import comparison
 from bnexp.display.columns import wide_console
 from bnexp.display.comparison import Comparison
-from bnexp.display.rows import Form, write
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
-from bnexp.runs.groups import Baseline, Group, grouped, mixture, newest
-from bnexp.runs.query import answers, check_key, is_filter, parse
-from bnexp.runs.records import Record
+from bnexp.display.export import Form, write
+from bnexp.errors import ConfigError, suggestion
 
 METRICS = ("accuracy/test", "loss/test", "seconds")
 

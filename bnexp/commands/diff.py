@@ -8,13 +8,13 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from bnexp.analysis.query import select
+from bnexp.analysis.records import ABSENT, Record
 from bnexp.display.columns import wide_console
-from bnexp.display.rows import Form, write
+from bnexp.display.export import Form, write
 from bnexp.errors import CheckpointError
 from bnexp.runs.identity import config_hash
-from bnexp.runs.query import select
 from bnexp.runs.reading import leaves
-from bnexp.runs.records import ABSENT, Record
 
 CODE = ("git_commit", "git_dirty", "command", "device", "host", "cpu", "platform", "threads")
 PARTS = ("configuration", "versions", "code and machine", "metrics")

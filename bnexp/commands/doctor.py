@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from bnexp import experiment
 from bnexp.composition.compose import compose
 from bnexp.display import checkup, tables
 from bnexp.display.columns import wide_console
+from bnexp.experiment import run as experiment
 from bnexp.preflight.course import row
 
 

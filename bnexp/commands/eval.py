@@ -9,19 +9,20 @@ from typing import Any
 
 from rich.console import Console
 
-from bnexp import experiment
 from bnexp.composition.compose import Composition, restore
 from bnexp.composition.evaluation import EvalKnobs, eval_knobs
 from bnexp.config import TrainConfig
 from bnexp.display import evaluation
 from bnexp.engine.checkpoint import read, write
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.folding import measure_folding
+from bnexp.evaluation.folding import measure_folding
+from bnexp.evaluation.three_way import KINDS, Comparison, compare
+from bnexp.evaluation.verdict import verdict
+from bnexp.experiment import run as experiment
+from bnexp.experiment.assembly import compared_examples
+from bnexp.experiment.weights import load_weights
 from bnexp.runs.directory import RunDirectory, open_run
 from bnexp.runs.finding import find
-from bnexp.three_way.measure import KINDS, Comparison, compare, examples
-from bnexp.three_way.verdict import verdict
-from bnexp.weights import load_weights
 
 INITIAL = (
     "the best weights are the initial ones, because no later ones had a lower validation loss by running "
@@ -47,7 +48,7 @@ def evaluate(reference: str, words: Sequence[str], runs_dir: str, plugins: Seque
         load_weights(learner.model, file)
         found: dict[str, Any] = {"checkpoint": which, "step": _step(file)}
         folding = measure_folding(learner.model, parts.test, learner.precision) if knobs.fold else None
-        given = examples(config, parts, parts.splits.test, knobs.samples)
+        given = compared_examples(config, parts, parts.splits.test, knobs.samples)
         compared = compare(learner.model, given, learner.precision, layer_by_layer=knobs.layer_by_layer)
         if knobs.save is not None:
             _save(Path(knobs.save), compared, found["step"])

@@ -7,15 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bnexp.analysis.query import nearest, select
+from bnexp.analysis.records import Record
 from bnexp.display import listing
 from bnexp.display.columns import wide_console
-from bnexp.display.rows import Form, write
-from bnexp.runs.query import nearest, select
-from bnexp.runs.records import Record
+from bnexp.display.export import Form, write
 
 
 def runs(words: Sequence[str], *, runs_dir: str, form: Form, top: int | None = None) -> None:
-    """Print the runs that `words` mean; see `bnexp.runs.query.select`.
+    """Print the runs that `words` mean; see `bnexp.analysis.query.select`.
 
     Args:
         top: at most so many.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from bnexp.analysis.query import is_filter, select
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs.directory import RunDirectory
-from bnexp.runs.query import is_filter, select
 
 WHATS = ("loss", "activations", "gradients", "running_stats", "percentiles")
 
@@ -18,7 +18,8 @@ def plot(
     """Draw `what` of the runs that are meant into a file and print its path.
 
     Args:
-        references: as `bnexp.runs.query.select` reads them; the runs of filters alone are drawn oldest first.
+        references: as `bnexp.analysis.query.select` reads them; the runs of filters alone are drawn oldest
+            first.
         output: the file; its ending (.png, .svg, .pdf) is its format. None is WHAT.png in the current folder.
         layers: patterns of layer names; none draws a few, evenly spaced.
     Raises:

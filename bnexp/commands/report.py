@@ -7,10 +7,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bnexp.analysis.query import answers
 from bnexp.commands.compare import METRICS, Options, compared
 from bnexp.errors import ConfigError
 from bnexp.runs import atomic
-from bnexp.runs.query import answers
 
 ENDING = ".html"
 

@@ -34,8 +34,8 @@ def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | No
 
 def _finish(directory: RunDirectory, plugins: Sequence[str]) -> int:
     # Here and not above: the process that launches a sweep needs no torch, its workers have it.
-    from bnexp import experiment
     from bnexp.composition.compose import Composition, restore
+    from bnexp.experiment import run as experiment
 
     ended = status(directory)
     if ended in ANSWERED:

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bnexp.analysis.layers import Chosen, choose, layers
+from bnexp.analysis.records import read_record
 from bnexp.commands.listing import row
 from bnexp.display import panels
-from bnexp.display.rows import Form, write_one
+from bnexp.display.export import Form, write_one
 from bnexp.runs.directory import open_run, status
 from bnexp.runs.events import read_histograms
 from bnexp.runs.finding import find
-from bnexp.runs.layers import Chosen, choose, layers
 from bnexp.runs.reading import read_config, read_metrics
-from bnexp.runs.records import read_record
 
 MOST_LAYERS = 8
 

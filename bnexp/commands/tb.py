@@ -12,10 +12,10 @@ from contextlib import ExitStack, contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
-from bnexp.board import Mean, folder_of, means_over_seeds
+from bnexp.analysis.board import Mean, folder_of, means_over_seeds
+from bnexp.analysis.query import nearest, select
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs.finding import files_of_runs
-from bnexp.runs.query import nearest, select
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535
@@ -28,8 +28,8 @@ def tb(words: Sequence[str], runs_dir: str, port: int | None, *, mean: bool = Fa
     """Serve until Ctrl-C, SIGTERM or the end of the terminal; return the exit code.
 
     Args:
-        words: runs and filters, as `bnexp.runs.query.select` takes them; shown are the runs that they mean
-            now. None shows all under `runs_dir`, also those that begin later.
+        words: runs and filters, as `bnexp.analysis.query.select` takes them; shown are the runs that they
+            mean now. None shows all under `runs_dir`, also those that begin later.
         port: None is 6006 or the next that is free, 0 any that is free.
         mean: beside the runs show their means over seeds, as they stand now.
     Raises:

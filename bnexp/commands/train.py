@@ -12,14 +12,14 @@ from bnexp.errors import ConfigError
 from bnexp.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from bnexp.experiment import Experiment
+    from bnexp.experiment.run import Experiment
 
 
 def train(words: Sequence[str], plugins: Sequence[str]) -> int:
     """Train once; return the exit code."""
     composition = compose(words, plugins)
     # Here and not above: torch takes longer than finding out that a word is misspelt.
-    from bnexp import experiment
+    from bnexp.experiment import run as experiment
 
     with experiment.prepared(composition) as ready:
         return watched(ready, experiment.new_directory(ready.config))
@@ -27,9 +27,9 @@ def train(words: Sequence[str], plugins: Sequence[str]) -> int:
 
 def watched(ready: Experiment, directory: RunDirectory, *, resumed: bool = False) -> int:
     """Run what is ready, with tables before and after and a bar between; return the exit code."""
-    from bnexp import experiment
     from bnexp.display import tables
     from bnexp.display.progress import training_progress
+    from bnexp.experiment import run as experiment
 
     console = Console()
     tables.what_will_run(console, ready)

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnexp.completion import places, values, verbs, words
+from bnexp.completion import keys as words
+from bnexp.completion import places, values, verbs
 from bnexp.completion.candidate import Candidate
 from bnexp.completion.installation import SHELLS
 from bnexp.completion.verbs import Place

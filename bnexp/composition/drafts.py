@@ -32,8 +32,7 @@ from bnexp.composition.mistakes import (
     reason,
 )
 from bnexp.config import TrainConfig
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
+from bnexp.errors import ConfigError, suggestion
 
 ROOT = "train"
 DURATIONS = ("epochs", "steps")

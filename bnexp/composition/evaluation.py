@@ -8,8 +8,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
+from bnexp.errors import ConfigError, suggestion
 
 CHECKPOINTS = ("best", "last")
 

@@ -16,8 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from bnexp.composition.choices import groups
 from bnexp.composition.targets import readable
 from bnexp.config import TrainConfig
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
+from bnexp.errors import ConfigError, suggestion
 
 Compose = Callable[[Sequence[str]], DictConfig]
 GRAMMAR = (

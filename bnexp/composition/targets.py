@@ -17,8 +17,7 @@ import yaml
 
 from bnexp.composition.choices import conf_dir
 from bnexp.config import SplitKnobs
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
+from bnexp.errors import ConfigError, suggestion
 
 BUILT = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 

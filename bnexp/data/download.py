@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from bnexp.data.lock import exclusive
+from bnexp.data.file_lock import exclusive
 from bnexp.errors import DataError
 
 TIMEOUT_S = 30.0

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnexp.data.lock import exclusive
+from bnexp.data.file_lock import exclusive
 
 BROKEN = (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.UnpicklingError)
 

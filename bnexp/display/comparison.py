@@ -10,10 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from bnexp.analysis.groups import Baseline, Group, winners
+from bnexp.analysis.statistics import Difference, Estimate
 from bnexp.display import columns
 from bnexp.display.columns import Cell, visible
-from bnexp.runs.groups import Baseline, Group, winners
-from bnexp.runs.statistics import Difference, Estimate
 
 SMALLEST_P = 0.001
 NAMES = {

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from bnexp.analysis.naming import headlines
+from bnexp.analysis.records import Record
 from bnexp.display import columns
 from bnexp.display.columns import Row, visible
-from bnexp.runs.naming import headlines
-from bnexp.runs.records import Record
 
 COLORS = {"failed": "red", "broken": "red", "diverged": "yellow", "interrupted": "yellow", "running": "cyan"}
 HEADERS = ("run", "status", "choices", "accuracy", "age", "seconds")

@@ -13,13 +13,13 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from bnexp.analysis.layers import short
+from bnexp.analysis.staleness import judge
 from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
-from bnexp.runs.layers import short
 from bnexp.runs.reading import Series
-from bnexp.runs.staleness import judge
 
 WIDEST = 100
 CURVE, BARS, GAP, NAME = 30, 18, 14, 17  # characters
@@ -124,7 +124,7 @@ def histograms(view: RunView, ascii_only: bool) -> Table:
 def gaps(view: RunView, ascii_only: bool) -> Table:
     """Return how far the running statistics of each layer are from the batch's, and whether that is far.
 
-    The curves are logarithmic; `bnexp.runs.staleness.judge` says what the words mean.
+    The curves are logarithmic; `bnexp.analysis.staleness.judge` says what the words mean.
     """
     columns = {"": "left", "gap of means": "left", "last": "right", "gap of variances": "left"}
     table = _table(columns | {"last ": "right", " ": "left"})

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bnexp.assembly import Parts
+from bnexp.experiment.assembly import Parts
 
 SHORT = {
     "loss/train": "loss",

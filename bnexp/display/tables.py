@@ -12,7 +12,7 @@ from rich.table import Table
 from bnexp.config import TrainConfig
 from bnexp.display.ending import divergence
 from bnexp.engine.device import describe
-from bnexp.experiment import Experiment
+from bnexp.experiment.run import Experiment
 from bnexp.protocols import Outcome
 from bnexp.runs.directory import RunDirectory
 

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
+from bnexp.analysis.layers import choose, layers, short
 from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
-from bnexp.figures.shown import Drawing, Shown, those_with
 from bnexp.figures.style import new_figure
+from bnexp.figures.subjects import Drawing, Shown, those_with
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
-from bnexp.runs.layers import choose, layers, short
 
 PREFIX = "activation/"
 NEEDS = "activation histograms: telemetry=default or full"

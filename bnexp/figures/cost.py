@@ -9,10 +9,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from bnexp.analysis.groups import Group
 from bnexp.errors import ConfigError
-from bnexp.figures.shown import Drawing, Look
 from bnexp.figures.style import legend_above, new_figure
-from bnexp.runs.groups import Group
+from bnexp.figures.subjects import Drawing, Look
 
 COSTS = {"step_time_ms": ("milliseconds a step", 1.0), "peak_memory_bytes": ("peak memory in MiB", 2.0**20)}
 ROW_IN = 0.2

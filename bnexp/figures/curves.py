@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.figures.loss import NEEDS, Group, average, scale_loss, smoothed
-from bnexp.figures.shown import Drawing, Shown
 from bnexp.figures.style import legend_above, new_figure
+from bnexp.figures.subjects import Drawing, Shown
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series, read_config
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from bnexp.analysis.layers import choose
 from bnexp.figures.gradients import NEEDS, PREFIX, least, magnitude_quantile, magnitudes, weights
 from bnexp.figures.grid import panels
-from bnexp.figures.shown import Drawing, Shown, those_with
+from bnexp.figures.subjects import Drawing, Shown, those_with
 from bnexp.runs.distribution import Distribution
-from bnexp.runs.layers import choose
 
 MOST_LAYERS = 5
 ROW_IN = 0.5

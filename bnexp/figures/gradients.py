@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from bnexp.analysis.layers import choose, short
 from bnexp.figures.density import joined
-from bnexp.figures.shown import Drawing, Shown, those_with
 from bnexp.figures.style import legend_above, new_figure
+from bnexp.figures.subjects import Drawing, Shown, those_with
 from bnexp.runs.distribution import Array, Distribution
-from bnexp.runs.layers import choose, short
 
 PREFIX = "gradient/"
 NEEDS = "gradient histograms: telemetry=default or full"

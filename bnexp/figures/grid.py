@@ -9,9 +9,9 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bnexp.figures.shown import Shown
+from bnexp.analysis.layers import short
 from bnexp.figures.style import darker, new_figure
-from bnexp.runs.layers import short
+from bnexp.figures.subjects import Shown
 
 LETTERS = 15  # of a line of a run's name
 LINE_IN = 0.16

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from bnexp.figures.shown import Drawing
+from bnexp.analysis.variation import Cell, Crossed
 from bnexp.figures.style import WIDTH_IN, new_figure
-from bnexp.runs.swept import Cell, Crossed
+from bnexp.figures.subjects import Drawing
 
 COLORS = "cividis"  # one hue order for all kinds of sight, and rising in brightness for print
 ROW_IN = 0.42

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bnexp.figures import activations, gradients, loss, percentiles, running_stats
-from bnexp.figures.shown import Drawing, Shown, shown
 from bnexp.figures.style import file_format, save, styled
+from bnexp.figures.subjects import Drawing, Shown, shown
 from bnexp.runs.directory import RunDirectory
 
 FIGURES: dict[str, Callable[[Sequence[Shown], Sequence[str]], Drawing]] = {

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bnexp.figures.shown import Drawing, Look, Shown, look, those_with
 from bnexp.figures.style import legend_above, new_figure
+from bnexp.figures.subjects import Drawing, Look, Shown, look, those_with
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series
 

@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bnexp.analysis.layers import choose, layers
 from bnexp.figures.curves import by_epoch
 from bnexp.figures.grid import panels
 from bnexp.figures.percentiles import NEEDS, PREFIX
-from bnexp.figures.shown import Drawing, Shown, those_with
 from bnexp.figures.style import PALETTE, keep_bulk, legend_above
-from bnexp.runs.layers import choose, layers
+from bnexp.figures.subjects import Drawing, Shown, those_with
 
 MOST_LAYERS = 4
 ROW_IN = 0.85

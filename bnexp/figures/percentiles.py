@@ -8,9 +8,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bnexp.figures.shown import Drawing, Shown, line_of, those_with
+from bnexp.analysis.layers import choose, layers, short
 from bnexp.figures.style import keep_bulk, legend_above, new_figure
-from bnexp.runs.layers import choose, layers, short
+from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
 
 PREFIX = "percentile/"
 NEEDS = "percentile scalars: telemetry=default or full"

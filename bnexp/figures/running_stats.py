@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bnexp.figures.shown import Drawing, Shown, line_of, those_with
+from bnexp.analysis.layers import choose, layers, short
 from bnexp.figures.style import WIDTH_IN, keep_bulk, legend_above, new_figure
-from bnexp.runs.layers import choose, layers, short
+from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
 
 PREFIX = "running_gap/"
 NEEDS = "running statistics: telemetry=default or full, and a norm that has them (norm=custom or builtin)"

@@ -24,8 +24,8 @@ from bnexp.config import PLACEMENTS
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.models.dropout import Dropout
 from bnexp.models.limits import require_choice
-from bnexp.models.standardized import StandardizedConv2d
 from bnexp.models.unit import FusedUnit, Shape, Unit
+from bnexp.models.weight_standardization import StandardizedConv2d
 from bnexp.protocols import NormFactory
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

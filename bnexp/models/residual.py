@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.models.limits import require_choice
-from bnexp.models.standardized import StandardizedConv2d
 from bnexp.models.unit import Unit
+from bnexp.models.weight_standardization import StandardizedConv2d
 
 RESIDUALS = ("plain", "skipinit", "fixup")
 

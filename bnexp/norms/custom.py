@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError, ShapeError
-from bnexp.norms import compiled, moments
-from bnexp.norms.derivatives import normalize_by, normalize_by_batch
-from bnexp.norms.knobs import RunningVar, check_knobs, check_running_var
-from bnexp.norms.shapes import check_input
+from bnexp.norms.arithmetic import compiled, moments
+from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
+from bnexp.norms.handling.ranges import RunningVar, check_knobs, check_running_var
+from bnexp.norms.handling.shapes import check_input
 
 
 class CustomNorm(nn.Module):
@@ -32,8 +32,8 @@ class CustomNorm(nn.Module):
         track_running_stats: keep the buffers.
         running_var: the variance that is averaged: "unbiased" as in torch, or "biased" as in Keras, which for
             n values is smaller by (n - 1) / n.
-        core: auto takes the compiled arithmetic of `bnexp.norms.compiled` where it is there and faster; eager
-            takes torch's operations only. They differ by rounding.
+        core: auto takes the compiled arithmetic of `bnexp.norms.arithmetic.compiled` where it is there
+            and faster; eager takes torch's operations only. They differ by rounding.
     Raises:
         ConfigError: num_features < 1, eps not above 0 and finite, momentum outside [0, 1], or another
             running_var or core.

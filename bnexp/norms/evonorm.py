@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
-from bnexp.norms import moments
-from bnexp.norms.example_moments import moments_NC, over_positions, pooled_var
+from bnexp.norms.arithmetic import moments
+from bnexp.norms.arithmetic.example_moments import moments_NC, over_positions, pooled_var
+from bnexp.norms.arithmetic.moments import across, cast, widen
 from bnexp.norms.group import choose_groups
-from bnexp.norms.knobs import check_knobs
-from bnexp.norms.moments import across, cast, widen
-from bnexp.norms.shapes import check_input
+from bnexp.norms.handling.ranges import check_knobs
+from bnexp.norms.handling.shapes import check_input
 
 
 class EvoNormB0(nn.Module):

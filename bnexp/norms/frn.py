@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from bnexp.norms.example_moments import mean_square_NC, over_positions
-from bnexp.norms.knobs import check_knobs
-from bnexp.norms.moments import across, cast, widen
-from bnexp.norms.shapes import check_input
+from bnexp.norms.arithmetic.example_moments import mean_square_NC, over_positions
+from bnexp.norms.arithmetic.moments import across, cast, widen
+from bnexp.norms.handling.ranges import check_knobs
+from bnexp.norms.handling.shapes import check_input
 
 
 class FilterResponseNorm(nn.Module):

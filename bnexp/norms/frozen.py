@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.norms import moments
-from bnexp.norms.knobs import check_knobs
-from bnexp.norms.shapes import check_input
+from bnexp.norms.arithmetic import moments
+from bnexp.norms.handling.ranges import check_knobs
+from bnexp.norms.handling.shapes import check_input
 
 
 class FrozenNorm(nn.Module):

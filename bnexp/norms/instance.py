@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
-from bnexp.norms.knobs import check_knobs, check_values
-from bnexp.norms.moments import cast, normalized_from, widen
-from bnexp.norms.traits import traits
+from bnexp.norms.arithmetic.moments import cast, normalized_from, widen
+from bnexp.norms.handling.ranges import check_knobs, check_values
+from bnexp.norms.handling.traits import traits
 
 
 @traits(removes_channel_mean=True, needs_extent=True)

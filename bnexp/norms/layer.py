@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.norms.group import group_norm
-from bnexp.norms.knobs import check_knobs, check_values
+from bnexp.norms.handling.ranges import check_knobs, check_values
 
 
 def layer_norm(

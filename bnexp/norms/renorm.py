@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from bnexp.errors import ConfigError
-from bnexp.norms import moments
-from bnexp.norms.corrected import normalize_corrected
+from bnexp.norms.arithmetic import moments
+from bnexp.norms.arithmetic.correction import normalize_corrected
 from bnexp.norms.custom import CustomNorm
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnexp.norms.knobs import check_knobs, check_values
-from bnexp.norms.moments import cast, widen
+from bnexp.norms.arithmetic.moments import cast, widen
+from bnexp.norms.handling.ranges import check_knobs, check_values
 
 
 class RMSNorm(nn.RMSNorm):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.derivatives import normalize_by, normalize_by_batch
-from bnexp.norms.knobs import RunningVar
+from bnexp.norms.handling.ranges import RunningVar
 
 
 class RunningNorm(CustomNorm):

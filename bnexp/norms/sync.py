@@ -11,9 +11,9 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from bnexp.errors import ShapeError
-from bnexp.norms import moments
+from bnexp.norms.arithmetic import moments
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.shapes import check_input
+from bnexp.norms.handling.shapes import check_input
 
 Wrapped = TypeVar("Wrapped", bound=Callable[..., object])
 _outside_graphs: Callable[[Wrapped], Wrapped] = torch.compiler.disable  # processes must meet in one order

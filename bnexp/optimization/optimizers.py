@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from bnexp.optimization.knobs import range_problem, refuse
+from bnexp.optimization.ranges import range_problem, refuse
 
 
 def sgd(

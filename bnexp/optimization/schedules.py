@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from bnexp.optimization.knobs import range_problem, refuse
+from bnexp.optimization.ranges import range_problem, refuse
 
 Schedule = Callable[[int], float]
 

@@ -7,7 +7,21 @@ from typing import Any
 
 import torch
 
-from bnexp.parity import compiled, gradients, layout, outputs, precision, state, transforms
+from bnexp.parity import (
+    compilation as compiled,
+)
+from bnexp.parity import (
+    gradients,
+    outputs,
+    state,
+    transforms,
+)
+from bnexp.parity import (
+    low_precision as precision,
+)
+from bnexp.parity import (
+    memory_format as layout,
+)
 from bnexp.parity.bench import PLACES, Bench, Check, Place, Subject, first_line, own_stream
 from bnexp.parity.cells import Cell, Finding, Inapplicable
 

@@ -9,14 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.parity.bench import NO_TWIN, Bench, in_both_modes
-from bnexp.parity.cells import (
-    EXACT,
-    FLOAT64,
-    Finding,
-    Inapplicable,
-    difference,
-    largest,
-)
+from bnexp.parity.cells import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 from bnexp.parity.reference import copies
 
 FLAGS: tuple[dict[str, Any], ...] = (

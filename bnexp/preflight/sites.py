@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
-from bnexp.norms.ghost import chunk_sizes
+from bnexp.norms.handling.ghost import chunk_sizes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.models.dropout import Dropout
-from bnexp.models.standardized import StandardizedConv2d, standardized
+from bnexp.models.weight_standardization import StandardizedConv2d, standardized
 
 MOST_EXAMPLES = 64
 DROPOUTS = (Dropout, nn.Dropout)

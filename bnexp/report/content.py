@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnexp.analysis.records import Record
 from bnexp.display.comparison import Comparison
 from bnexp.display.ending import when
 from bnexp.report.picture import Picture
@@ -14,7 +15,6 @@ from bnexp.report.question import in_short, question
 from bnexp.report.question import title as heading
 from bnexp.report.reproduce import Circumstance, Command, circumstances, commands, commands_of_runs
 from bnexp.runs.log import warnings
-from bnexp.runs.records import Record
 
 
 @dataclass(frozen=True)

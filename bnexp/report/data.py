@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bnexp.analysis.groups import Group
 from bnexp.display import comparison
 from bnexp.figures.cost import COSTS
 from bnexp.report.content import Content
-from bnexp.runs.groups import Group
 
 
 def data(content: Content) -> dict[str, Any]:

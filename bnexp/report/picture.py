@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.shown import Drawing
 from bnexp.figures.style import svg
+from bnexp.figures.subjects import Drawing
 from bnexp.report import captions
 
 

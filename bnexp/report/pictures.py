@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bnexp.analysis.groups import Group, grouped
+from bnexp.analysis.records import Record
+from bnexp.analysis.variation import crossed, two_swept
 from bnexp.display.comparison import NAMES, Comparison
 from bnexp.errors import ConfigError
 from bnexp.figures import cost, curves, heat_map, loss
 from bnexp.figures.curves import Column
-from bnexp.figures.shown import Drawing
 from bnexp.figures.style import styled
+from bnexp.figures.subjects import Drawing
 from bnexp.report import captions, small_multiples
 from bnexp.report.picture import Picture, Plan, picture, shares
-from bnexp.report.shown import MOST_CURVES, Faceted, drawn, faceted, some, told_apart
-from bnexp.runs.groups import Group, grouped
-from bnexp.runs.records import Record
-from bnexp.runs.swept import crossed, two_swept
+from bnexp.report.selection import MOST_CURVES, Faceted, drawn, faceted, some, told_apart
 
 MOST_COSTS = 40
 MOST_MAPS = 2

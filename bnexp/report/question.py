@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bnexp.analysis.groups import Baseline, Group, grouped, lower_is_better
+from bnexp.analysis.naming import facts, phrase
+from bnexp.analysis.records import Record
+from bnexp.analysis.variation import Knob, knobs
 from bnexp.display.comparison import NAMES, Comparison, estimated
-from bnexp.runs.groups import Baseline, Group, grouped, lower_is_better
-from bnexp.runs.naming import facts, phrase
-from bnexp.runs.records import Record
-from bnexp.runs.swept import Knob, knobs
 
 MOST_NAMES = 4  # of knobs in a title
 MOST_VALUES = 8  # of a knob that are listed

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp.analysis.records import Record
 from bnexp.composition.expand import expand
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS
 from bnexp.runs.log import started_by
-from bnexp.runs.records import Record
 from bnexp.runs.sweeps import Sweep
 
 UNKNOWN = "unknown"

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from bnexp.analysis.groups import Group
 from bnexp.display.comparison import NAMES, Comparison
 from bnexp.figures import gradient_grid, loss, percentile_grid, percentiles, running_stats
-from bnexp.figures.shown import Drawing, Shown
+from bnexp.figures.subjects import Drawing, Shown
 from bnexp.report import captions
 from bnexp.report.picture import Plan, shares
-from bnexp.report.shown import representative, some, told_apart
-from bnexp.runs.groups import Group
+from bnexp.report.selection import representative, some, told_apart
 
 
 @dataclass(frozen=True)

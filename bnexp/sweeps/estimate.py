@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import yaml
 
-from bnexp import experiment
 from bnexp.composition.compose import Composition, restore
-from bnexp.experiment import Experiment
+from bnexp.experiment import run as experiment
+from bnexp.experiment.run import Experiment
 from bnexp.runs.identity import config_hash
 from bnexp.runs.sweeps import Job, Sweep
 

@@ -81,8 +81,8 @@ def _run(sweep: Sweep, job: int) -> str:
 
 
 def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> str:
-    from bnexp import experiment
     from bnexp.composition.compose import Composition, restore
+    from bnexp.experiment import run as experiment
 
     composition = Composition(restore(text, sweep.plugins), [], [])
     going_on = earlier is not None and earlier.last_file.exists()

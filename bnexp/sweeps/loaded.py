@@ -8,7 +8,7 @@ import os
 import signal
 
 # What a job needs sooner or later; the last two draw its confusion matrix.
-MODULES = ("bnexp.experiment", "matplotlib.figure", "matplotlib.backends.backend_agg")
+MODULES = ("bnexp.experiment.run", "matplotlib.figure", "matplotlib.backends.backend_agg")
 
 signal.signal(signal.SIGINT, lambda number, frame: os._exit(1))  # without a word: its sweep says all
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

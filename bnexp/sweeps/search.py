@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
-from bnexp import experiment
 from bnexp.composition.compose import compose
 from bnexp.composition.drafts import search_path
 from bnexp.errors import BnexpError, ConfigError
+from bnexp.experiment import run as experiment
 from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS

@@ -27,8 +27,8 @@ class Tried:
 def tried(words: list[str], plugins: Sequence[str]) -> Tried:
     """Compose and build one combination; nothing is written."""
     # Here and not above: the process that launches a sweep needs no torch, its workers have it.
-    from bnexp import experiment
     from bnexp.composition.compose import as_yaml, compose
+    from bnexp.experiment import run as experiment
 
     try:
         composition = compose(words, plugins)

@@ -15,8 +15,8 @@ from bnexp.telemetry.budget import histogram_bytes, histogram_interval
 from bnexp.telemetry.gradient_norm import GradientNorm
 from bnexp.telemetry.gradients import GradientProbe
 from bnexp.telemetry.intervals import Intervals
+from bnexp.telemetry.layer_choice import norm_layers, parameters, unmatched
 from bnexp.telemetry.layer_probe import LayerProbe
-from bnexp.telemetry.layers import norm_layers, parameters, unmatched
 from bnexp.telemetry.running_stats import RunningStatistics
 
 

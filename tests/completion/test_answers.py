@@ -11,9 +11,11 @@ import typer
 import yaml
 
 from bnexp import cli
+from bnexp.analysis.query import OWN_KEYS
 from bnexp.commands import check
 from bnexp.commands.compare import METRICS
-from bnexp.completion import knobs, values, words
+from bnexp.completion import keys as words
+from bnexp.completion import knobs, values
 from bnexp.completion.answers import answers
 from bnexp.completion.candidate import Candidate
 from bnexp.completion.knobs import Tree
@@ -22,10 +24,9 @@ from bnexp.composition.compose import as_yaml, compose
 from bnexp.figures.kinds import FIGURES
 from bnexp.models.blocks import ACTIVATIONS
 from bnexp.models.residual import RESIDUALS
-from bnexp.norms.compiled import CORES
-from bnexp.norms.knobs import RunningVar
+from bnexp.norms.arithmetic.compiled import CORES
+from bnexp.norms.handling.ranges import RunningVar
 from bnexp.runs.directory import ANSWERED, RESUMABLE
-from bnexp.runs.query import OWN_KEYS
 
 pytestmark = pytest.mark.usefixtures("folder")
 

@@ -10,8 +10,7 @@ import pytest
 from bnexp.composition import targets
 from bnexp.composition.targets import allowed, fits, problems, readable
 from bnexp.config import TrainConfig
-from bnexp.errors import ConfigError
-from bnexp.nearest import suggestion
+from bnexp.errors import ConfigError, suggestion
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 NODE = {"_target_": "bnexp.norms.custom.CustomNorm", "_partial_": True}

@@ -12,11 +12,11 @@ from oracles import assert_close
 from test_norm_contract import CHOICES, CONV, DENSE, draw, read
 from torch import Tensor, nn
 
-from bnexp.norms.freeze import Freeze
-from bnexp.norms.ghost import ghost
-from bnexp.norms.guard import guarded
-from bnexp.norms.overlay import running_statistics
-from bnexp.norms.traits import BoundNorm, bind
+from bnexp.norms.handling.freeze import Freeze
+from bnexp.norms.handling.ghost import ghost
+from bnexp.norms.handling.guard import guarded
+from bnexp.norms.handling.overlay import running_statistics
+from bnexp.norms.handling.traits import BoundNorm, bind
 
 State = dict[str, Tensor]
 EXAMPLES, NORM_BATCH, CHUNKS = 13, 4, (4, 4, 5)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from whole_runs import Ran, Silent, Train, ready
 
-from bnexp import experiment
-from bnexp.recording import Recording
+from bnexp.experiment import run as experiment
+from bnexp.experiment.recording import Recording
 
 
 @pytest.fixture(autouse=True)

@@ -14,10 +14,11 @@ from rich.console import Console
 from torch import nn
 from whole_runs import Ran, Train, load, ready
 
-from bnexp import cli, experiment
+from bnexp import cli
 from bnexp.display import tables
 from bnexp.engine.fit import Plan
-from bnexp.experiment import Experiment
+from bnexp.experiment import run as experiment
+from bnexp.experiment.run import Experiment
 
 HUGE = [
     ("norm=none", "model=mlp", "activation=relu", "optimizer.lr=1e10"),

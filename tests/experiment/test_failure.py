@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from whole_runs import SMALL, Train, fail_at
 
-from bnexp import cli, experiment
+from bnexp import cli
 from bnexp.config import TrainConfig
+from bnexp.experiment import run as experiment
 from bnexp.runs.directory import RunDirectory
 
 

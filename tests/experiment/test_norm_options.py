@@ -10,9 +10,9 @@ import pytest
 import torch
 from whole_runs import Train, assert_same, assert_same_run, ready, resume
 
-from bnexp import experiment
 from bnexp.engine.fit import Plan
 from bnexp.errors import ConfigError
+from bnexp.experiment import run as experiment
 
 SHORT = ("steps=8", "data.train_size=200", "schedule=constant", "optimizer.weight_decay=0.1")
 # The first norm's input is finite, its squares are not: the variance overflows, the loss stays finite.

@@ -24,8 +24,9 @@ from whole_runs import (
     resume,
 )
 
-from bnexp import cli, experiment
+from bnexp import cli
 from bnexp.composition.compose import as_yaml
+from bnexp.experiment import run as experiment
 from bnexp.models.lenet import LeNet
 
 # With these words the validation loss soon rises again.

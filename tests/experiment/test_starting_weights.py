@@ -15,7 +15,7 @@ from whole_runs import Ran, Train, assert_same, load, ready
 
 from bnexp import cli
 from bnexp.errors import CheckpointError
-from bnexp.experiment import Experiment
+from bnexp.experiment.run import Experiment
 
 # The validation loss is lowest after the second epoch.
 COURSE = ("activation=relu", "optimizer.lr=1", "schedule=constant", "epochs=3")

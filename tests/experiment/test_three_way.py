@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import nn
 from whole_runs import STEPS_PER_EPOCH, Train, assert_same, composed, ready, resume
 
-from bnexp.assembly import build
 from bnexp.engine.evaluate import evaluate
 from bnexp.errors import ConfigError
-from bnexp.norms.recalibrate import recalibrate, tracking
+from bnexp.evaluation.three_way import Examples, compare, notes, scalars
+from bnexp.experiment.assembly import build, compared_examples
+from bnexp.norms.handling.recalibrate import recalibrate, tracking
 from bnexp.protocols import Split
-from bnexp.three_way.measure import Examples, compare, examples, notes, scalars
 
 KINDS = ("running", "batch", "recalibrated")
 TAGS = {f"three_way/{metric}/{kind}" for metric in ("loss", "accuracy") for kind in KINDS}
@@ -34,7 +34,7 @@ def test_the_three_scores_are_those_of_the_three_modes(tmp_path: Path) -> None:
         model, precision = parts.learner.model, parts.learner.precision
         for layer in tracking(model).values():
             layer.get_buffer("running_mean").fill_(0.3)
-        given = examples(prepared.config, parts, parts.splits.test, 50)
+        given = compared_examples(prepared.config, parts, parts.splits.test, 50)
         found = compare(model, given, precision)
         assert found.layers == list(tracking(model)) and found.failure is None
         expected = evaluate(model, parts.test, precision)
@@ -66,7 +66,11 @@ def test_the_three_scores_are_those_of_the_three_modes(tmp_path: Path) -> None:
 def given_of(tmp_path: Path, *words: str) -> tuple[Examples, Split, Split]:
     with ready(tmp_path, *words) as prepared:
         parts = prepared.parts
-        return examples(prepared.config, parts, parts.splits.test, 40), parts.splits.test, parts.splits.train
+        return (
+            compared_examples(prepared.config, parts, parts.splits.test, 40),
+            parts.splits.test,
+            parts.splits.train,
+        )
 
 
 def test_batches_are_mixed_and_whole(tmp_path: Path) -> None:
@@ -99,7 +103,7 @@ def test_nothing_of_the_network_or_of_the_streams_is_touched(tmp_path: Path) -> 
         streams = {name: stream.get_state() for name, stream in parts.learner.streams.items()}
         assert streams
         own = torch.get_rng_state()
-        given = examples(prepared.config, parts, parts.splits.test, 50)
+        given = compared_examples(prepared.config, parts, parts.splits.test, 50)
         found = compare(model, given, parts.learner.precision)
         assert scalars(found) == scalars(compare(model, given, parts.learner.precision))
         assert_same(state_of(model), before)
@@ -114,7 +118,7 @@ def test_a_recalibration_that_fails_is_told_and_logged_as_missing(tmp_path: Path
         model = parts.learner.model
         with torch.no_grad():
             model.get_parameter("conv1.linear.weight").fill_(3e38)
-        given = examples(prepared.config, parts, parts.splits.test, 20)
+        given = compared_examples(prepared.config, parts, parts.splits.test, 20)
         found = compare(model, given, parts.learner.precision)
         assert found.failure == "what flows into conv1.norm is not finite"
         assert math.isnan(scalars(found)["three_way/accuracy/recalibrated"])
@@ -156,7 +160,7 @@ def test_networks_without_running_statistics_log_nothing_and_say_so(train: Train
     with ready(tmp_path, *words) as prepared:
         assert any("three_way_every has no effect" in note for note in prepared.notes)
     with ready(tmp_path, "norm=none") as prepared:
-        assert notes(prepared.config, prepared.parts.learner.model) == []
+        assert notes(prepared.config.telemetry.three_way_every, prepared.parts.learner.model) == []
 
 
 def test_it_needs_a_validation_split(tmp_path: Path) -> None:

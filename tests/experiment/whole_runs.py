@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from bnexp import experiment
 from bnexp.composition.compose import Composition, compose, restore
-from bnexp.experiment import Experiment
+from bnexp.experiment import run as experiment
+from bnexp.experiment.run import Experiment
 from bnexp.models.lenet import LeNet
 from bnexp.protocols import Outcome
 from bnexp.runs.directory import RunDirectory

@@ -8,8 +8,8 @@ from synthetic_runs import config, telling_rows, write_run
 from bnexp.errors import ConfigError
 from bnexp.figures import curves, loss
 from bnexp.figures.curves import Column, by_epoch, by_step, by_time
-from bnexp.figures.shown import Shown, look
 from bnexp.figures.style import styled
+from bnexp.figures.subjects import Shown, look
 from bnexp.protocols import Measurement
 from bnexp.runs.reading import read_metrics
 

@@ -14,8 +14,8 @@ from matplotlib.text import Text
 
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.figures.kinds import FIGURES, write_figure
-from bnexp.figures.shown import shown
 from bnexp.figures.style import PALETTE, file_format, save, styled
+from bnexp.figures.subjects import shown
 
 PAIR = ("custom0", "none0")
 

@@ -5,17 +5,17 @@ import pytest
 from matplotlib.colors import to_rgb
 from synthetic_runs import LAYERS, config
 
+from bnexp.analysis.groups import grouped
+from bnexp.analysis.records import Record
+from bnexp.analysis.statistics import estimate
+from bnexp.analysis.variation import Cell, Crossed, Knob
 from bnexp.errors import ConfigError
 from bnexp.figures import cost, gradient_grid, heat_map, percentile_grid
 from bnexp.figures.gradients import magnitude_quantile
-from bnexp.figures.shown import look, shown
 from bnexp.figures.style import styled, svg
+from bnexp.figures.subjects import look, shown
 from bnexp.runs.directory import RunDirectory
-from bnexp.runs.groups import grouped
 from bnexp.runs.reading import read_metrics
-from bnexp.runs.records import Record
-from bnexp.runs.statistics import estimate
-from bnexp.runs.swept import Cell, Crossed, Knob
 
 
 def crossed(means, tag="accuracy/test", diverged=0):

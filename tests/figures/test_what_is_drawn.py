@@ -18,8 +18,8 @@ from synthetic_runs import (
 
 from bnexp.errors import ConfigError
 from bnexp.figures import activations, gradients, loss, percentiles, running_stats
-from bnexp.figures.shown import look, shown
 from bnexp.figures.style import PALETTE, styled
+from bnexp.figures.subjects import look, shown
 from bnexp.runs.reading import read_metrics
 
 

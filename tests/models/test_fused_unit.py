@@ -11,14 +11,14 @@ from alive import Alive
 from torch import nn
 
 from bnexp.models.blocks import Units
-from bnexp.models.effects import unit_notes
 from bnexp.models.lenet import LeNet
 from bnexp.models.mlp import MLP
 from bnexp.models.resnet import ResNet
 from bnexp.models.simple_cnn import SimpleCNN
 from bnexp.models.unit import FusedUnit, Unit
+from bnexp.models.unit_notes import unit_notes
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.fold import fold
+from bnexp.norms.handling.fold import fold
 
 IMAGE = (3, 9, 8)
 

@@ -11,11 +11,11 @@ from torch import nn
 from bnexp.errors import ConfigError
 from bnexp.models import init
 from bnexp.models.blocks import Units
-from bnexp.models.effects import unit_notes
 from bnexp.models.lenet import LeNet
 from bnexp.models.mlp import MLP
 from bnexp.models.resnet import ResNet
-from bnexp.models.standardized import StandardizedConv2d
+from bnexp.models.unit_notes import unit_notes
+from bnexp.models.weight_standardization import StandardizedConv2d
 
 resnet = partial(ResNet, depth=8, width=4)
 

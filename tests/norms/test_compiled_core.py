@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from bnexp.errors import ConfigError
-from bnexp.norms import compiled, core
+from bnexp.norms.arithmetic import compiled, core
+from bnexp.norms.arithmetic.derivatives import normalize_by_batch
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.derivatives import normalize_by_batch
-from bnexp.norms.knobs import RunningVar
+from bnexp.norms.handling.ranges import RunningVar
 
 pytestmark = [
     pytest.mark.skipif(core.load() is None, reason="no C compiler here"),

@@ -12,7 +12,7 @@ from oracles import assert_close
 from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
-from bnexp.norms import derivatives
+from bnexp.norms.arithmetic import derivatives
 from bnexp.norms.custom import CustomNorm
 
 TORCH = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}

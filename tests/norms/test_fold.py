@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.evonorm import EvoNormB0
-from bnexp.norms.fold import fold
-from bnexp.norms.recalibrate import tracking
+from bnexp.norms.handling.fold import fold
+from bnexp.norms.handling.recalibrate import tracking
 
 
 def settled(model: nn.Module) -> nn.Module:

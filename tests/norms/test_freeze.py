@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.freeze import Freeze, step_of
 from bnexp.norms.group import group_norm
+from bnexp.norms.handling.freeze import Freeze, step_of
 
 
 def network() -> nn.Sequential:

@@ -13,7 +13,7 @@ from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms.frn import FilterResponseNorm
-from bnexp.norms.traits import bind
+from bnexp.norms.handling.traits import bind
 
 EPS = 0.5
 SHAPES = [(2, 3, 5), (2, 3, 4, 3), (1, 3, 2, 2, 2)]

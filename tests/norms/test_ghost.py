@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from bnexp.errors import ShapeError
 from bnexp.norms.builtin import batch_norm as builtin
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.ghost import chunk_sizes, ghost
-from bnexp.norms.guard import guarded
+from bnexp.norms.handling.ghost import chunk_sizes, ghost
+from bnexp.norms.handling.guard import guarded
+from bnexp.norms.handling.traits import bind
 from bnexp.norms.none import identity
-from bnexp.norms.traits import bind
 
 EPS = 0.5  # of the size of the variance, so that its place in the formula shows
 MAKERS = [pytest.param(CustomNorm, id="custom"), pytest.param(builtin, id="builtin")]

@@ -14,10 +14,10 @@ from torch import nn
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
+from bnexp.norms.handling.traits import bind
 from bnexp.norms.instance import InstanceNorm, instance_norm
 from bnexp.norms.layer import LayerNormPixel, layer_group_norm, layer_norm
 from bnexp.norms.rms import RMSNorm
-from bnexp.norms.traits import bind
 
 EPS = 0.5  # of the size of the variance, so that its place in the formula shows
 ALL = {

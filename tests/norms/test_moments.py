@@ -12,7 +12,7 @@ from oracles import assert_close, to_array
 from oracles import moments as exact_moments
 from torch import Tensor
 
-from bnexp.norms import moments
+from bnexp.norms.arithmetic import moments
 
 
 def draw(shape: tuple[int, ...], mean: float, std: float = 1.0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnexp.norms import compiled, custom, derivatives, moments
+from bnexp.norms import custom
+from bnexp.norms.arithmetic import compiled, derivatives, moments
 from bnexp.norms.custom import CustomNorm
 
 batch_moments, move, forward = moments.batch_moments, moments.move, CustomNorm.forward

@@ -13,7 +13,7 @@ from oracles import moments as exact_moments
 from sync_ranks import CASES, CHANNELS, EPS, PROCESSES, Case, layer, run
 from torch import Tensor, nn
 
-from bnexp.norms import moments
+from bnexp.norms.arithmetic import moments
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.sync import SyncNorm
 from bnexp.norms.sync_builtin import SyncBuiltinNorm

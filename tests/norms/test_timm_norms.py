@@ -20,9 +20,9 @@ from bnexp.models.blocks import Units
 from bnexp.models.resnet import ResNet
 from bnexp.norms.evonorm import EvoNormB0, EvoNormS0
 from bnexp.norms.frn import FilterResponseNorm
+from bnexp.norms.handling.traits import bind
 from bnexp.norms.layer import LayerNormPixel
 from bnexp.norms.rms import RMSNorm
-from bnexp.norms.traits import bind
 
 
 @pytest.fixture(params=["frn", "evonorm_b0", "evonorm_s0"])

@@ -9,9 +9,10 @@ import torch
 import variant_checks as checks
 from torch import Tensor, nn
 
-from bnexp.norms import moments, running
+from bnexp.norms import running
+from bnexp.norms.arithmetic import moments
+from bnexp.norms.arithmetic.derivatives import normalize_by_batch
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.derivatives import normalize_by_batch
 from bnexp.norms.frozen import FrozenNorm
 from bnexp.norms.noisy import NoisyNorm
 from bnexp.norms.renorm import BatchRenorm

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.composition.compose import compose
+from bnexp.experiment.pieces import make
 from bnexp.parity.bench import PLACES, Place, Subject
 from bnexp.parity.cells import Cell
 from bnexp.parity.matrix import CHECKS, cells
-from bnexp.pieces import make
 
 CPU = torch.device("cpu")
 

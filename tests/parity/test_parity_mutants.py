@@ -7,7 +7,8 @@ import torch
 from norm_subjects import failed, found, subject
 from torch import Tensor
 
-from bnexp.norms import custom, derivatives, moments
+from bnexp.norms import custom
+from bnexp.norms.arithmetic import derivatives, moments
 from bnexp.norms.custom import CustomNorm
 from bnexp.parity.bench import DENSE, PLANE
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
+from bnexp.norms.handling.traits import bind
 from bnexp.norms.instance import instance_norm
 from bnexp.norms.none import identity
-from bnexp.norms.traits import bind
 from bnexp.preflight.sites import norm_sites, substitutes
 
 IMAGE = (1, 28, 28)

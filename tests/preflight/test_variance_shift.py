@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.models.dropout import Dropout
-from bnexp.models.standardized import StandardizedConv2d
+from bnexp.models.weight_standardization import StandardizedConv2d
 from bnexp.norms.custom import CustomNorm
 from bnexp.preflight.variance_shift import MOST_EXAMPLES, Shift, variance_shifts
 

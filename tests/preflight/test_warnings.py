@@ -11,8 +11,8 @@ import pytest
 import torch
 import yaml
 
-from bnexp import assembly
 from bnexp.composition.compose import Composition, compose
+from bnexp.experiment import assembly
 from bnexp.models.resnet import ResNet
 from bnexp.norms.custom import CustomNorm
 

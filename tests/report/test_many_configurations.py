@@ -5,10 +5,10 @@ import pytest
 from reported import finished
 from synthetic_runs import telling_rows
 
-from bnexp.figures.shown import look
-from bnexp.report.shown import drawn, faceted, some, told_apart
-from bnexp.runs.groups import grouped
-from bnexp.runs.records import all_records
+from bnexp.analysis.groups import grouped
+from bnexp.analysis.records import all_records
+from bnexp.figures.subjects import look
+from bnexp.report.selection import drawn, faceted, some, told_apart
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ import shlex
 import pytest
 
 from bnexp import cli
+from bnexp.analysis.query import answers
+from bnexp.analysis.records import read_record
 from bnexp.report.reproduce import commands, commands_of_runs
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.log import started_by, warnings
-from bnexp.runs.query import answers
-from bnexp.runs.records import read_record
 
 WORDS = ("norm=custom,none", "batch_size=50", "steps=3", "telemetry=none", "data.train_size=200")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bnexp.telemetry.layout import layout
+from bnexp.telemetry.custom_scalars import layout
 from bnexp.telemetry.pages import confusion, confusion_image, input_images
 
 DARKEST = (8, 48, 107)  # matplotlib's Blues at 1: the whole row

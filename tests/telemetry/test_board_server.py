@@ -11,9 +11,9 @@ from PIL import Image
 from tensorboard_server import SLOW, serving
 
 from bnexp.protocols import Histogram, Measurement
+from bnexp.telemetry.custom_scalars import layout
 from bnexp.telemetry.hparams import end_session, session_start
 from bnexp.telemetry.jsonl import MetricsFile
-from bnexp.telemetry.layout import layout
 from bnexp.telemetry.pages import config_page, confusion_image, input_images
 from bnexp.telemetry.run_writer import RunWriter
 from bnexp.telemetry.tensorboard import TensorBoardWriter

@@ -12,8 +12,8 @@ from torch import nn
 
 from bnexp.models.dropout import Dropout, seed_noise
 from bnexp.telemetry.intervals import Intervals
+from bnexp.telemetry.layer_choice import norm_layers
 from bnexp.telemetry.layer_probe import LayerProbe
-from bnexp.telemetry.layers import norm_layers
 
 
 class Recorder:

@@ -12,8 +12,8 @@ from bnexp.engine.rows import read
 from bnexp.norms.custom import CustomNorm
 from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES
 from bnexp.telemetry.intervals import Due, Intervals
+from bnexp.telemetry.layer_choice import norm_layers
 from bnexp.telemetry.layer_probe import LayerProbe
-from bnexp.telemetry.layers import norm_layers
 from bnexp.telemetry.running_stats import RunningStatistics, batch_moments
 
 BOTH = Due(scalars=True, histograms=True)

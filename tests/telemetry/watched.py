@@ -14,8 +14,8 @@ from bnexp.models.lenet import LeNet
 from bnexp.models.resnet import ResNet
 from bnexp.norms.builtin import batch_norm
 from bnexp.norms.custom import CustomNorm
+from bnexp.norms.handling.traits import bind
 from bnexp.norms.none import identity
-from bnexp.norms.traits import bind
 from bnexp.protocols import Batch
 
 NORMS = {"custom": CustomNorm, "builtin": batch_norm, "none": identity}

@@ -1,0 +1,216 @@
+"""Runs that ask one question with several seeds, and their counterparts in a baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from bnexp.analysis.naming import differing, facts, legend_names, title
+from bnexp.analysis.query import Filter, known_keys
+from bnexp.analysis.records import ABSENT, GROUPS, Record, at, chosen
+from bnexp.analysis.statistics import Difference, Estimate, estimate, paired
+from bnexp.errors import ConfigError, suggestion
+from bnexp.runs.identity import config_hash, norm_options
+
+FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
+FOLLOW = (True, False)  # the order in which partners are looked for; see `Baseline`
+ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
+COSTS = ("seconds", "step_time_ms", "peak_memory_bytes", "parameters")
+LOWER_IS_BETTER = ("loss/", *COSTS)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that are averaged.
+
+    choices: what tells this group from the others, by key as a command line has it, without what it has not;
+    name: the same in words.
+    """
+
+    name: str
+    choices: Mapping[str, Any]
+    records: Sequence[Record]
+
+    def estimate(self, tag: str) -> Estimate | None:
+        """Return a metric's mean over the runs that have it; None where none has."""
+        values = [value for record in self.records if (value := measured(record, tag)) is not None]
+        return estimate(values) if values else None
+
+    def count(self, status: str) -> int:
+        return sum(record.status == status for record in self.records)
+
+
+def measured(record: Record, tag: str) -> float | None:
+    """Return a measurement to be averaged; how soon a run diverged is none of its speed."""
+    return None if tag == "seconds" and record.status == "diverged" else record.metric(tag)
+
+
+def newest(records: Sequence[Record]) -> list[Record]:
+    """Return the newest run of each configuration: a seed that is run again is no further draw."""
+    found: dict[str, Record] = {}
+    for record in records:
+        known = found.setdefault(config_hash(record.config), record)
+        if known.started < record.started:
+            found[config_hash(record.config)] = record
+    kept = {id(record) for record in found.values()}
+    return [record for record in records if id(record) in kept]
+
+
+def grouped(records: Sequence[Record], keys: Sequence[str] = ()) -> list[Group]:
+    """Return the groups in the order in which their first runs stand.
+
+    Args:
+        keys: runs with equal values of these are averaged; without any, those that differ in their seed.
+    Raises:
+        ConfigError: a key that no run has.
+    """
+    if keys:
+        return _by_keys(records, keys)
+    members = _collected(records, lambda record: config_hash({**record.config, "seed": None}))
+    configs = [{**found[0].config, "seed": None} for found in members]
+    differ = differing([facts(config) for config in configs])
+    names = legend_names(configs)
+    return [
+        Group(name, _known({title(key): _choice(config, key) for key in differ}), runs)
+        for name, config, runs in zip(names, configs, members, strict=True)
+    ]
+
+
+def mixture(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
+    """Return in what, beside `keys` and the seed, runs of one group differ."""
+    within = [differing([facts(record.config) for record in group.records]) for group in groups]
+    found = dict.fromkeys(title(key) for keys_of_group in within for key in keys_of_group)
+    return [key for key in found if key not in (*keys, "seed")]
+
+
+def _choice(config: Mapping[str, Any], key: str) -> Any:
+    return chosen(config, title(key)) if key.startswith("choices.") else at(config, key)
+
+
+def _known(choices: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in choices.items() if value is not ABSENT}
+
+
+def _by_keys(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
+    for key in keys:
+        if all(record.value(key) is ABSENT for record in records):
+            raise ConfigError(f"--group-by {key}: no run has this key{suggestion(key, known_keys(records))}")
+    members = _collected(records, lambda record: repr([record.value(key) for key in keys]))
+    choices = [_known({key: runs[0].value(key) for key in keys}) for runs in members]
+    return [
+        Group(", ".join(f"{key} {value}" for key, value in chosen.items()), chosen, runs)
+        for chosen, runs in zip(choices, members, strict=True)
+    ]
+
+
+def _collected(records: Sequence[Record], key: Callable[[Record], str]) -> list[list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(key(record), []).append(record)
+    return list(found.values())
+
+
+class Baseline:
+    """The runs that others are compared with, such as those of `norm=builtin`.
+
+    A run's partner differs from it in the keys of the baseline and in what follows from them, such as the
+    head's copy of the norm, or in the keys alone where no run does so. It has the same seed; of several runs
+    the newest counts.
+    """
+
+    def __init__(self, conditions: Sequence[Filter], records: Sequence[Record]) -> None:
+        self._conditions = conditions
+        self._keys = [condition.key for condition in conditions]
+        own = [record for record in records if self.holds(record)]
+        if not own:
+            raise ConfigError(f"--baseline {self.words}: none of the runs to be compared is one")
+        own.sort(key=lambda record: record.started)
+        self._partners = {self._question(record, follow): record for follow in FOLLOW for record in own}
+
+    @property
+    def words(self) -> str:
+        """The conditions as a person gave them."""
+        return " ".join(condition.word for condition in self._conditions)
+
+    def holds(self, record: Record) -> bool:
+        return all(condition.holds(record) for condition in self._conditions)
+
+    def difference(self, group: Group, tag: str) -> Difference | None:
+        """Return how far the group's runs lie from their partners; None where there is no pair.
+
+        Runs that share a partner, as with `--group-by`, are one pair by their mean: a second draw of the
+        group's is none of the baseline's.
+        """
+        values: dict[int, list[float]] = {}
+        others: dict[int, float] = {}
+        for record in group.records:
+            if (partner := None if self.holds(record) else self._partner(record)) is None:
+                continue
+            value, other = measured(record, tag), measured(partner, tag)
+            if value is not None and other is not None:
+                values.setdefault(id(partner), []).append(value)
+                others[id(partner)] = other
+        means = [fmean(found) for found in values.values()]
+        return paired(means, list(others.values())) if means else None
+
+    def _partner(self, record: Record) -> Record | None:
+        found = (self._partners.get(self._question(record, follow)) for follow in FOLLOW)
+        return next((partner for partner in found if partner is not None), None)
+
+    def _question(self, record: Record, follow: bool) -> tuple[str, bool]:
+        """Return what a run and its partner share."""
+        return config_hash(neutral(record.config, self._keys, follow)), follow
+
+
+def neutral(config: Mapping[str, Any], keys: Sequence[str], follow: bool) -> dict[str, Any]:
+    """Return a configuration without `keys`, so that runs can be paired, and without what followed from them.
+
+    A head norm that copies the norm follows it, a norm batch that is the batch the batch size. Momentum and
+    eps in the norms' nodes always go with the knobs that they came from.
+    """
+    kept = {**config}
+    if follow:
+        keys = [*keys, *(follower for key in keys for follower in FOLLOWERS.get(key, ()))]
+        if any(key.split(".")[0] == "norm" for key in keys) and config.get("head_norm") == config.get("norm"):
+            kept["head_norm"] = None
+        if "batch_size" in keys and "norm_batch" not in norm_options(config):
+            kept["norm_batch"] = None
+    for source in {"momentum", "eps"}.intersection(keys):
+        for name in ("norm", "head_norm"):
+            node = kept.get(name)
+            if isinstance(node, Mapping) and node.get(source) == config.get(source):
+                kept[name] = without(node, source)
+    for key in keys:
+        kept = without(kept, key)
+    return {**ANY, **kept}
+
+
+def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a configuration without a dotted key; a group's key takes its node and the choice's name."""
+    first, _, rest = key.partition(".")
+    kept = dict(node)
+    if rest and isinstance(kept.get(first), Mapping):
+        kept[first] = without(kept[first], rest)
+    elif not rest:
+        kept.pop(first, None)
+    if key in GROUPS and isinstance(kept.get("choices"), Mapping):
+        kept["choices"] = without(kept["choices"], key)
+    return kept
+
+
+def winners(groups: Sequence[Group], tag: str) -> list[bool]:
+    """Return whether each group has the best mean, which several may share; none has if all have the same.
+
+    A group of which a run diverged cannot be the cheapest: that run was short.
+    """
+    found = [None if tag in COSTS and group.count("diverged") else group.estimate(tag) for group in groups]
+    means = {one.mean for one in found if one is not None}
+    best = None if len(means) < 2 else min(means) if lower_is_better(tag) else max(means)
+    return [one is not None and one.mean == best for one in found]
+
+
+def lower_is_better(tag: str) -> bool:
+    return tag.startswith(LOWER_IS_BETTER)

@@ -1,0 +1,186 @@
+"""Loss and accuracy of the same weights under running, batch and recalibrated statistics."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnexp.data.batches import EvalBatches
+from bnexp.engine.evaluate import evaluation_mode
+from bnexp.engine.precision import Precision
+from bnexp.norms.handling.recalibrate import batch_mode, recalibrate, tracking
+from bnexp.protocols import Split
+from bnexp.seeding import stream
+
+KINDS = ("running", "batch", "recalibrated")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """losses (nats, float64) and hits (bool) of each example, (N,), on the host."""
+
+    losses: Tensor
+    hits: Tensor
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    @property
+    def accuracy(self) -> float:
+        return int(self.hits.sum()) / len(self.hits)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What is measured, and what is recalibrated by.
+
+    whole: the split as evaluation goes through it. mixed: its examples number order[0], order[1], ... in
+    batches as large as in training. calibration: training examples in such batches, also mixed.
+    """
+
+    whole: EvalBatches
+    mixed: EvalBatches
+    order: Tensor
+    calibration: EvalBatches
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The scores of each kind of statistics, and the network with recalibrated ones.
+
+    layers: those whose running statistics stand against the batch's. Where there is none, only `running` is
+        scored, which then is what evaluation does.
+    failure: why there are no recalibrated statistics.
+    """
+
+    scores: dict[str, Scores]
+    layers: list[str]
+    network: nn.Module
+    batch_size: int
+    failure: str | None = None
+
+
+def examples(
+    train: Split,
+    held: Split,
+    samples: int,
+    *,
+    seed: int,
+    batch_size: int,
+    eval_batch_size: int,
+    batches: Callable[..., EvalBatches],
+) -> Examples:
+    """Return the batches to compare by on `held`, with at most `samples` of the training split.
+
+    Their order depends on the run's seed alone: a class-sorted split would give every batch the statistics
+    of one class. A remainder of one example joins the batch before, because it has no variance. Training
+    images are taken without augmentation, as those that are evaluated.
+
+    Args:
+        batches: makes `EvalBatches` of a split, given `batch_size` and `smallest`.
+    """
+    order = torch.randperm(len(held), generator=stream(seed, "three_way", "order"))
+    chosen = torch.randperm(len(train), generator=stream(seed, "three_way", "samples"))
+    smallest = min(2, batch_size)
+    return Examples(
+        whole=batches(held, batch_size=eval_batch_size, smallest=1),
+        mixed=batches(_taken(held, order), batch_size=batch_size, smallest=smallest),
+        order=order,
+        calibration=batches(_taken(train, chosen[:samples]), batch_size=batch_size, smallest=smallest),
+        batch_size=batch_size,
+    )
+
+
+def compare(
+    model: nn.Module, given: Examples, precision: Precision, *, layer_by_layer: bool = False
+) -> Comparison:
+    """Measure a copy of `model` three times; the network itself and every random stream stay untouched."""
+    network = copy.deepcopy(model)
+    with _torchs_streams_kept(next(model.parameters()).device):
+        with evaluation_mode(network):
+            scores = {"running": _scores(network, given.whole, precision)}
+        with batch_mode(network) as found:
+            layers = list(found)
+            if layers:
+                scores["batch"] = _in_order(_scores(network, given.mixed, precision), given.order)
+        failure = _recalibrate(network, given, precision, layer_by_layer) if layers else None
+        if layers and failure is None:
+            with evaluation_mode(network):
+                scores["recalibrated"] = _scores(network, given.whole, precision)
+    return Comparison(scores, layers, network, given.batch_size, failure)
+
+
+def scalars(comparison: Comparison) -> dict[str, float]:
+    """Return three_way/loss|accuracy/running|batch|recalibrated; none where there is nothing to compare."""
+    if not comparison.layers:
+        return {}
+    found = {}
+    for kind in KINDS:
+        scores = comparison.scores.get(kind)
+        found[f"three_way/loss/{kind}"] = scores.loss if scores else math.nan
+        found[f"three_way/accuracy/{kind}"] = scores.accuracy if scores else math.nan
+    return found
+
+
+def notes(every: int | None, model: nn.Module) -> list[str]:
+    """Return a line where comparisons are asked for during training and there is nothing to compare."""
+    if every is None or tracking(model):
+        return []
+    return ["telemetry.three_way_every has no effect: no layer of this network has running statistics"]
+
+
+def _recalibrate(
+    network: nn.Module, given: Examples, precision: Precision, layer_by_layer: bool
+) -> str | None:
+    try:
+        with precision.autocast():
+            recalibrate(network, _Inputs(given.calibration), layer_by_layer=layer_by_layer)
+    except ArithmeticError as error:
+        return str(error)
+    return None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The inputs of batches, any number of times."""
+
+    batches: EvalBatches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (batch.inputs for batch in self.batches)
+
+
+def _scores(model: nn.Module, batches: EvalBatches, precision: Precision) -> Scores:
+    losses, hits = [], []
+    with torch.no_grad():
+        for batch in batches:
+            with precision.autocast():
+                logits = model(batch.inputs)
+                losses.append(F.cross_entropy(logits, batch.targets, reduction="none"))
+            hits.append(logits.argmax(1) == batch.targets)
+    return Scores(torch.cat(losses).cpu().double(), torch.cat(hits).cpu())
+
+
+def _in_order(scores: Scores, order: Tensor) -> Scores:
+    """Return scores of examples number order[0], order[1], ... as those of 0, 1, ..."""
+    back = order.argsort()
+    return Scores(scores.losses[back], scores.hits[back])
+
+
+def _taken(split: Split, index: Tensor) -> Split:
+    index = index.to(split.labels.device)
+    return Split(split.images[index], split.labels[index])
+
+
+def _torchs_streams_kept(device: torch.device) -> AbstractContextManager[None]:
+    """Give torch's own random streams their states back: a user's norm may draw from them."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

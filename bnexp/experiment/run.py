@@ -1,0 +1,225 @@
+"""One experiment from a checked configuration to the run directory that answers it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from bnexp.composition.compose import Composition, as_yaml
+from bnexp.config import MOST_THREADS, TrainConfig
+from bnexp.engine.checkpoint import Checkpoints, TrainState
+from bnexp.engine.device import cores, environment
+from bnexp.engine.divergence import Divergence
+from bnexp.engine.evaluate import evaluate
+from bnexp.engine.fit import Fit, Plan, fit
+from bnexp.engine.interrupt import stoppable
+from bnexp.evaluation import three_way
+from bnexp.experiment import assembly, result
+from bnexp.experiment.assembly import Parts
+from bnexp.experiment.recording import Recording
+from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
+from bnexp.runs.directory import RunDirectory, create, create_at
+from bnexp.runs.identity import label, norm_options
+from bnexp.runs.provenance import forget_peak_memory
+from bnexp.telemetry.hparams import end_session
+
+log = logging.getLogger("bnexp")
+
+
+@dataclass
+class Experiment:
+    """A run that is ready to train: everything built and checked, nothing trained.
+
+    `config` names the weights file and the number of threads that the run has, whatever was asked for.
+    """
+
+    config: TrainConfig
+    parts: Parts
+    probes: Sequence[Probe]
+    notes: list[str]
+    warnings: list[str]
+    state: TrainState
+
+
+@contextmanager
+def prepared(
+    composition: Composition, *, in_sweep: bool = False, going_on: bool = False
+) -> Iterator[Experiment]:
+    """Build the run that `composition` describes, in its own threads and determinism.
+
+    Args:
+        going_on: the run has a checkpoint of its own, so that what it once started from is not looked for.
+    Raises:
+        BnexpError: something in it cannot work; nothing has been written then.
+    """
+    config = composition.config
+    threads = config.threads if isinstance(config.threads, int) else 1 if in_sweep else cores()
+    threads = threads if 1 <= threads <= MOST_THREADS else 1
+    with environment(threads, config.deterministic):
+        started = replace(config, weights=None) if going_on else config
+        parts = assembly.build(started, composition.problems, composition.broken)
+        probes, notes = assembly.probes(config, parts)
+        notes += three_way.notes(config.telemetry.three_way_every, parts.learner.model) + _unlisted(config)
+        source = str(parts.weights) if parts.weights is not None else config.weights
+        config = replace(config, weights=source, threads=threads)
+        notes = composition.notes + parts.notes + notes
+        yield Experiment(config, parts, probes, notes, parts.warnings, TrainState(threads))
+
+
+def _unlisted(config: TrainConfig) -> list[str]:
+    """Return a note where no verb will find the run below the folder of runs."""
+    if config.output_dir is None:
+        return []
+    above = Path(config.output_dir).resolve().parents
+    if Path(config.runs_dir).resolve() in above[:2]:
+        return []
+    return [f"{config.output_dir} is not one or two folders below runs_dir: name the run by its folder"]
+
+
+def new_directory(config: TrainConfig) -> RunDirectory:
+    """Make the folder of a new run."""
+    if config.output_dir is not None:
+        return create_at(Path(config.output_dir))
+    options = norm_options(asdict(config))
+    name = label(config.choices, batch_size=config.batch_size, seed=config.seed, options=options)
+    return create(Path(config.runs_dir), config.choices.get("experiment") or "default", name)
+
+
+def run(
+    experiment: Experiment,
+    directory: RunDirectory,
+    progress: Progress,
+    *,
+    resumed: bool = False,
+    command: str | None = None,
+) -> Outcome:
+    """Train, measure on the test split, and leave everything in `directory`; see `bnexp.protocols.Outcome`.
+
+    Whatever happens, `result.json` says how it ended. A bug is logged there and raised again.
+
+    Args:
+        command: what makes this run again; None is the command line of this process.
+    """
+    command = command or result.command()
+    config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
+    with directory.lock(), _logging_to(directory.log_file):
+        if not resumed:
+            directory.write_config(as_yaml(config))
+        log.info("%s %s", "resumed by" if resumed else "started by", command)
+        for note in experiment.notes:
+            log.info("note: %s", note)
+        for warning in experiment.warnings:
+            log.warning("%s", warning)
+        status: Status = "failed"
+        divergence: Divergence | None = None
+        details: dict[str, str] = {}
+        metrics: dict[str, float | None] = {}
+        forget_peak_memory(experiment.parts.device)
+        try:
+            status, divergence, metrics = _train(experiment, directory, progress, resumed, command)
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException as error:
+            details["error"] = f"{type(error).__name__}: {error}"
+            log.error("%s", traceback.format_exc())
+            raise
+        finally:
+            outcome = result.outcome(experiment.state, steps_per_epoch, status, divergence)
+            outcome.metrics |= metrics
+            outcome.details |= details
+            end_session(directory.path, status)
+            directory.write_result(result.content(config, experiment.parts, outcome, command))
+            log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
+    return outcome
+
+
+def _train(
+    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
+) -> tuple[Status, Divergence | None, dict[str, float | None]]:
+    config, parts = experiment.config, experiment.parts
+    checkpoints = Checkpoints(directory.last_file, directory.best_file)
+    if resumed and directory.last_file.exists():
+        experiment.state = checkpoints.load_last(parts.learner, parts.device)
+        torch.set_num_threads(experiment.state.threads)
+    recording = Recording(directory, config, experiment.state.step if resumed else None)
+    metrics: dict[str, float | None] = {}
+    with recording.writer, stoppable() as stop:
+        recording.open_pages(parts, command)
+        motion = Fit(
+            learner=parts.learner,
+            schedule=parts.schedule,
+            batches=parts.batches,
+            evaluate=_validation(parts),
+            plan=_plan(config, parts),
+            probes=experiment.probes,
+            writer=recording.writer,
+            progress=progress,
+            checkpoints=checkpoints,
+            stop=stop,
+            state=experiment.state,
+            compare=_comparison(config, parts),
+        )
+        status, divergence = fit(motion)
+        if status != "interrupted":
+            metrics = result.final_metrics(motion, parts, status)
+            motion.log([], Measurement(result.test_scalars(metrics)))
+            motion.flush()
+            if metrics["accuracy/test"] is not None:
+                recording.close_pages(parts, experiment.state.step)
+    return status, divergence, metrics
+
+
+def _plan(config: TrainConfig, parts: Parts) -> Plan:
+    return Plan(
+        total_steps=parts.total_steps,
+        scalars_every=config.telemetry.scalars_every,
+        check_every=config.check_every,
+        checkpoint_every=config.checkpoint.every,
+        patience=config.early_stopping.patience,
+        loss_on_host=parts.device.type == "cpu",
+    )
+
+
+def _validation(parts: Parts) -> Callable[[], dict[str, float]] | None:
+    if parts.val is None:
+        return None
+    val, learner = parts.val, parts.learner
+    return lambda: evaluate(learner.model, val, learner.precision)
+
+
+def _comparison(config: TrainConfig, parts: Parts) -> Callable[[int], dict[str, float]] | None:
+    every = config.telemetry.three_way_every
+    if every is None or parts.splits.val is None:
+        return None
+    given = assembly.compared_examples(config, parts, parts.splits.val, assembly.TRAIN_EVAL_EXAMPLES)
+    learner, interval = parts.learner, every * parts.batches.steps_per_epoch
+
+    def compare(step: int) -> dict[str, float]:
+        if step % interval and step != parts.total_steps:
+            return {}
+        return three_way.scalars(three_way.compare(learner.model, given, learner.precision))
+
+    return compare
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Send what bnexp logs to `path`."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+        handler.close()

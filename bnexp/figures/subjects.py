@@ -1,0 +1,107 @@
+"""The runs that one figure shows, each with a name and a look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from bnexp.analysis.naming import legend_names
+from bnexp.errors import ConfigError
+from bnexp.figures.style import LINES, MARKERS, PALETTE
+from bnexp.runs.directory import RunDirectory
+from bnexp.runs.events import Histograms, read_histograms
+from bnexp.runs.identity import config_hash
+from bnexp.runs.reading import Series, read_config, read_metrics
+
+MOST_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the curves of one run are told apart: by colour, and without colour."""
+
+    color: str
+    line: Any
+    marker: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One run of a figure.
+
+    name: what tells it from the others.
+    question: the same without its seed, so that runs that differ in their seed alone share it.
+    """
+
+    name: str
+    question: str
+    look: Look
+    directory: RunDirectory
+    metrics: Mapping[str, Series]
+
+    def curve(self, tag: str) -> Series | None:
+        """Return a scalar for drawing, every k-th row with the least k that leaves 200; None without it."""
+        series = self.metrics.get(tag)
+        if series is None:
+            return None
+        k = -(-len(series) // MOST_POINTS)
+        return Series(series.steps[::k], series.values[::k])
+
+    def histograms(self, prefix: str) -> Histograms:
+        """Return the run's histograms whose tag starts with `prefix`."""
+        return read_histograms(self.directory, prefix)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what a person should know about what it leaves out."""
+
+    figure: Figure
+    notes: list[str] = field(default_factory=list)
+
+
+def shown(directories: Sequence[RunDirectory]) -> list[Shown]:
+    """Read the runs and name them by what differs between them.
+
+    Raises:
+        CheckpointError: a run is damaged.
+    """
+    configs = [read_config(directory) for directory in directories]
+    hashes = [config_hash({**config, "seed": None}) for config in configs]
+    asked = {found: {**config, "seed": None} for found, config in zip(hashes, configs, strict=True)}
+    questions = dict(zip(asked, legend_names(list(asked.values())), strict=True))
+    return [
+        Shown(name, questions[found], look(index), directory, read_metrics(directory))
+        for index, (name, found, directory) in enumerate(
+            zip(legend_names(configs), hashes, directories, strict=True)
+        )
+    ]
+
+
+def look(index: int) -> Look:
+    """Return the look of the run with this number; the first seven differ in colour."""
+    turn, place = divmod(index, len(PALETTE))
+    return Look(PALETTE[place], LINES[(place + turn) % len(LINES)], MARKERS[place])
+
+
+def line_of(run: Shown) -> Line2D:
+    """Return the line that stands for a run in a legend."""
+    return Line2D([], [], color=run.look.color, ls=run.look.line)
+
+
+def those_with(
+    runs: Sequence[Shown], content: Mapping[str, Sequence[object]], what: str, needs: str
+) -> tuple[list[Shown], list[str]]:
+    """Return the runs for which `content` (by run name) is not empty, and a note on each that is left out.
+
+    Raises:
+        ConfigError: none of them has any.
+    """
+    kept = [run for run in runs if content[run.name]]
+    if not kept:
+        raise ConfigError(f"{what} needs {needs}; none of it in {', '.join(run.name for run in runs)}")
+    return kept, [f"{run.name} is left out: {what} needs {needs}" for run in runs if run not in kept]

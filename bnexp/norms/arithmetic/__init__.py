@@ -1,0 +1,1 @@
+"""The arithmetic that norms share: moments, derivatives written out by hand, and their compiled core."""
