@@ -11,7 +11,7 @@ import typer.core
 
 from bnexp import __version__
 from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
-from bnexp.commands.streams import outlive_readers
+from bnexp.commands.streams import ignore_closed_pipes
 from bnexp.errors import BnexpError, ConfigError
 
 app = typer.Typer(
@@ -43,11 +43,11 @@ def root(
     install_completion: Annotated[
         str | None,
         typer.Option(
-            "--install-completion", metavar="[SHELL]", help="Let TAB complete words; none is $SHELL."
+            "--install-completion", metavar="[SHELL]", help="Let TAB complete words. Default: $SHELL."
         ),
     ] = None,
     show_completion: Annotated[
-        str | None, typer.Option("--show-completion", metavar="[SHELL]", help="Print what does so.")
+        str | None, typer.Option("--show-completion", metavar="[SHELL]", help="Print the completion script.")
     ] = None,
 ) -> None:
     if version:
@@ -115,7 +115,9 @@ def resume(
     ],
     runs_dir: RunsDir = "runs",
     plugin: Plugins = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", metavar="N", help="Of a sweep, at a time.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", help="Jobs of a sweep at a time.")
+    ] = None,
 ) -> None:
     """Go on with a run or a sweep that was interrupted or failed, bit for bit."""
     from bnexp.commands.resume import resume as command
@@ -145,7 +147,7 @@ def evaluate(
 @app.command()
 def check(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[norm=NAME] [KEY=VALUE]...", help="None is every norm.")
+        list[str] | None, typer.Argument(metavar="[norm=NAME] [KEY=VALUE]...", help="Default: every norm.")
     ] = None,
     file: Annotated[
         str | None,
@@ -227,7 +229,7 @@ def report(
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FILE", help="Markdown and JSON are written beside it.")
     ] = "report.html",
-    title: Annotated[str | None, typer.Option(help="What stands at the top.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the report.")] = None,
     group_by: GroupBy = None,
     baseline: Base = None,
     metric: Metrics = None,
@@ -288,7 +290,7 @@ def show(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the verb and exit: 0 done, 1 a bug or a failed run, 2 a user's mistake, 130 interrupted."""
-    outlive_readers()
+    ignore_closed_pipes()
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 

@@ -29,7 +29,7 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:]+")
 
 @dataclass(frozen=True)
 class Mean:
-    """Runs that differ in their seed alone, as one run that never was.
+    """The mean over seeds, written as a run.
 
     curves: by tag; knobs: those that the runs share, for TensorBoard's run table.
     """

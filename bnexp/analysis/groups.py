@@ -141,8 +141,7 @@ class Baseline:
     def difference(self, group: Group, tag: str) -> Difference | None:
         """Return how far the group's runs lie from their partners; None where there is no pair.
 
-        Runs that share a partner, as with `--group-by`, are one pair by their mean: a second draw of the
-        group's is none of the baseline's.
+        Two runs that share a baseline run, as with `--group-by`, are one pair: the mean of the two against it.
         """
         values: dict[int, list[float]] = {}
         others: dict[int, float] = {}

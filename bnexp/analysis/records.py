@@ -118,7 +118,7 @@ def _subfolders(path: str | Path) -> list[str]:
 
 
 def holds_run(folder: str | Path) -> bool:
-    """Whether it holds files of a run, is still or again empty, or keeps what it holds to itself."""
+    """Say whether a folder counts as a run: it holds files of one, is empty, or cannot be listed."""
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):

@@ -11,7 +11,7 @@ Runs = Annotated[
     typer.Argument(
         metavar="[RUN|FILTER]...",
         help="Folders, names, `last`, sweeps, experiments; or conditions such as norm=custom, "
-        "'batch_size<16', status=finished, 'age<2d', 'accuracy/test>0.9'. None is all.",
+        "'batch_size<16', status=finished, 'age<2d', 'accuracy/test>0.9'. Default: all.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -1,4 +1,4 @@
-"""Standard streams that outlive whoever reads them."""
+"""Standard streams that ignore a closed pipe."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import sys
 from typing import Any
 
 
-def outlive_readers() -> None:
-    """Let `bnexp train | head` train to its end: what stands in the run folder needs no reader."""
+def ignore_closed_pipes() -> None:
+    """Let `bnexp train | head` train to its end although nobody reads what it prints."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.flush()
-            setattr(sys, name, _unheard(stream))
+            setattr(sys, name, _dropping(stream))
 
 
-class _Unheard(io.FileIO):
-    """A file that takes and drops what nobody reads any more."""
+class _Dropping(io.FileIO):
+    """A file that drops what is written after its reader has closed the pipe."""
 
     def write(self, data: Any) -> int:
         try:
@@ -27,10 +27,10 @@ class _Unheard(io.FileIO):
             return len(memoryview(data).cast("B"))
 
 
-def _unheard(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+def _dropping(stream: io.TextIOWrapper) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        # of its own, because the stream that it replaces may close the other
-        io.BufferedWriter(_Unheard(os.dup(stream.fileno()), "wb", closefd=False)),
+        # a descriptor of its own, because the stream that is replaced may close the other
+        io.BufferedWriter(_Dropping(os.dup(stream.fileno()), "wb", closefd=False)),
         encoding=stream.encoding,
         errors="backslashreplace" if stream.errors == "strict" else stream.errors,
         line_buffering=stream.line_buffering,

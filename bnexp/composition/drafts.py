@@ -36,7 +36,7 @@ from bnexp.errors import ConfigError, suggestion
 
 ROOT = "train"
 DURATIONS = ("epochs", "steps")
-# Beside defaults, all that these words can do wrong is seen without building anything, so without torch.
+# Beside defaults, validation alone finds every error in these keys: nothing is built, and torch not loaded.
 HARMLESS = {
     "norm",
     "norm@head_norm",

@@ -119,9 +119,9 @@ def _refuse_strangers(
     extra = [name for name in state if name not in own]
     reshaped = [name for name in own if name in state and state[name].shape != own[name].shape]
     for names, what in (
-        (missing, "lacks"),
-        (extra, "has, and this network has not,"),
-        (reshaped, "shapes otherwise"),
+        (missing, "lacks tensors of this network:"),
+        (extra, "has tensors that this network lacks:"),
+        (reshaped, "has other shapes for"),
     ):
         if names:
             raise CheckpointError(f"weights: {path} {what} {_some(names)}; use its own model and norm")

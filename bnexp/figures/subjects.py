@@ -104,4 +104,4 @@ def those_with(
     kept = [run for run in runs if content[run.name]]
     if not kept:
         raise ConfigError(f"{what} needs {needs}; none of it in {', '.join(run.name for run in runs)}")
-    return kept, [f"{run.name} is left out: {what} needs {needs}" for run in runs if run not in kept]
+    return kept, [f'run "{run.name}" left out: {what} needs {needs}' for run in runs if run not in kept]

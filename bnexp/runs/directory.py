@@ -184,7 +184,7 @@ def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
 
 
 def unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
-    """Return the mistake that a folder is which cannot be written."""
+    """Return the error for a folder that cannot be written."""
     return ConfigError(
         f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
     )

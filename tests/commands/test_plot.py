@@ -23,7 +23,9 @@ def test_real_runs_are_drawn(what, trained, folder, capsys):
     assert plot("custom", "none", "--what", what, "--runs-dir", str(trained)) == 0
     *notes, path = capsys.readouterr().out.splitlines()
     assert path == f"{what}.png" and (folder / path).stat().st_size > 20_000
-    left_out = [note for note in notes if note.startswith("note: no norm is left out: running_stats needs")]
+    left_out = [
+        note for note in notes if note.startswith('note: run "no norm" left out: running_stats needs')
+    ]
     assert len(notes) == len(left_out) == (1 if what == "running_stats" else 0)
 
 

@@ -106,9 +106,9 @@ def test_the_classifier_is_left_out_where_the_classes_differ(tmp_path: Path, sou
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("norm.affine=false",), "has, and this network has not, dense1.norm"),
+        (("norm.affine=false",), "has tensors that this network lacks: dense1.norm"),
         (("model.hidden=[20,20]",), "lacks dense2"),
-        (("model.hidden=[21]",), "shapes otherwise dense1"),
+        (("model.hidden=[21]",), "has other shapes for dense1"),
         (("model=lenet",), "lacks conv1"),
     ],
 )
@@ -139,8 +139,8 @@ def test_weights_of_another_network_are_refused_in_one_line(
         ("epoch", 3, "must hold real tensors only, epoch is none"),
         ("dense1.norm.running_var", torch.full((20,), math.nan), "dense1.norm.running_var is not"),
         ("classifier.bias", torch.full((10,), 1e300, dtype=torch.float64), "classifier.bias is not"),
-        ("classifier.weight", torch.zeros(10, 21), "shapes otherwise classifier.weight"),
-        ("classifier.weight", torch.zeros(200), "shapes otherwise classifier.weight"),
+        ("classifier.weight", torch.zeros(10, 21), "has other shapes for classifier.weight"),
+        ("classifier.weight", torch.zeros(200), "has other shapes for classifier.weight"),
     ],
 )
 def test_weights_that_no_network_could_have_are_refused_in_one_line(

@@ -239,7 +239,9 @@ def test_running_statistics_are_drawn_as_logged(runs):
 def test_a_run_without_running_statistics_is_left_out_and_named(runs):
     drawing = drawn(running_stats, runs, ["custom0", "none0"])
     assert legend_of(drawing.figure)[0] == "custom" and "no norm" not in legend_of(drawing.figure)
-    assert len(drawing.notes) == 1 and drawing.notes[0].startswith("no norm is left out: running_stats needs")
+    assert len(drawing.notes) == 1 and drawing.notes[0].startswith(
+        'run "no norm" left out: running_stats needs'
+    )
 
 
 # percentiles
