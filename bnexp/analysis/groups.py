@@ -141,7 +141,7 @@ class Baseline:
     def difference(self, group: Group, tag: str) -> Difference | None:
         """Return how far the group's runs lie from their partners; None where there is no pair.
 
-        Two runs that share a baseline run, as with `--group-by`, are one pair: the mean of the two against it.
+        Two runs that share a baseline run, as with `--group-by`, are one pair: their mean against it.
         """
         values: dict[int, list[float]] = {}
         others: dict[int, float] = {}

@@ -107,9 +107,9 @@ def test_the_classifier_is_left_out_where_the_classes_differ(tmp_path: Path, sou
     ("words", "part"),
     [
         (("norm.affine=false",), "has tensors that this network lacks: dense1.norm"),
-        (("model.hidden=[20,20]",), "lacks dense2"),
+        (("model.hidden=[20,20]",), "lacks tensors of this network: dense2"),
         (("model.hidden=[21]",), "has other shapes for dense1"),
-        (("model=lenet",), "lacks conv1"),
+        (("model=lenet",), "lacks tensors of this network: conv1"),
     ],
 )
 def test_weights_of_another_network_are_refused_in_one_line(
