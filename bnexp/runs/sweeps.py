@@ -136,8 +136,16 @@ class Sweep:
 
     def runs(self) -> dict[int, RunDirectory]:
         """Return the newest run of each job that has one with a configuration."""
-        found = {event.job: RunDirectory(Path(event.run)) for event in self.events() if event.run}
+        found = {event.job: self._run(Path(event.run)) for event in self.events() if event.run}
         return {job: run for job, run in found.items() if run.config_file.is_file()}
+
+    def _run(self, written: Path) -> RunDirectory:
+        """Return the run EXPERIMENT/NAME beside this record, else where it was when its event was written.
+
+        A folder of runs that was copied from another machine or moved must not look into the old one.
+        """
+        moved = RunDirectory(self.path.resolve().parents[2].joinpath(*written.parts[-2:]))
+        return moved if moved.config_file.is_file() else RunDirectory(written)
 
     def statuses(self) -> dict[int, str]:
         """Return how each job stands: its run's status, `waiting` where it has no run."""
