@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bnexp.data.augment import Shifts, draw, shift
+from bnexp.data.epoch import epoch_of
 from bnexp.data.pixels import Pixels
-from bnexp.errors import ConfigError
 from bnexp.protocols import Batch, Split
 from bnexp.seeding import stream
 
@@ -18,7 +18,9 @@ __all__ = ["EvalBatches", "Pixels", "TrainBatches"]
 
 
 @dataclass(frozen=True)
-class _Epoch:
+class _Shuffled:
+    """The examples of epoch `number` in its order."""
+
     number: int
     order: Tensor
     targets: Tensor
@@ -29,17 +31,16 @@ class TrainBatches:
     """The batches of every update, each a pure function of the seed and the update's number.
 
     An epoch goes through the split in the order of the stream (seed, "shuffle", epoch), which depends on
-    neither `batch_size` nor `accumulate`. An update takes the next batch_size * accumulate examples, in
-    batches of `batch_size`; the last update of an epoch may have fewer. Steps may be asked for in any order;
-    moving to another epoch costs a permutation.
+    neither `batch_size` nor `accumulate`. Steps may be asked for in any order; moving to another epoch costs
+    a permutation.
 
     Args:
-        drop_last: when an epoch's last batch is left out. "auto": if it holds a single example while others
-            hold more; True: if it is short; False: never. Which examples it holds changes with the epoch.
+        batch_size, accumulate, drop_last: as for `epoch_of`; which examples are dropped changes with the
+            epoch.
         augment: random crops after four pixels of padding; where there is colour, mirror images too (a
             mirrored 2 is no digit). Drawn from the stream (seed, "augment", epoch).
     Attributes:
-        num_examples: the examples of an epoch, without what is dropped.
+        epoch: the sizes of everything in an epoch.
     Raises:
         ConfigError: drop_last is True and no batch would be left.
     """
@@ -57,55 +58,44 @@ class TrainBatches:
         pixels: Pixels,
         channels_last: bool,
     ) -> None:
-        self.num_examples = _kept(len(split), batch_size, drop_last)
-        self.steps_per_epoch = -(-self.num_examples // (batch_size * accumulate))
+        self.epoch = epoch_of(len(split), batch_size=batch_size, accumulate=accumulate, drop_last=drop_last)
         self._images = split.images.to(device)
         self._labels = split.labels.to(device)
-        self._batch_size = batch_size
-        self._update_size = batch_size * accumulate
         self._augment = augment
         self._seed = seed
         self.pixels = pixels
         self._memory_format = _memory_format(channels_last)
-        self._epoch = self._begin(0)
+        self._shuffled = self._begin(0)
 
-    def examples(self, step: int) -> int:
-        """Return how many examples update number `step` (from 0) is made of."""
-        start, stop = self._bounds(step)
-        return stop - start
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.epoch.steps
 
     def group(self, step: int) -> list[Batch]:
         """Return the batches of update number `step` (from 0)."""
         number = step // self.steps_per_epoch
-        if number != self._epoch.number:
-            self._epoch = self._begin(number)
-        start, stop = self._bounds(step)
-        return [
-            self._batch(at, min(at + self._batch_size, stop)) for at in range(start, stop, self._batch_size)
-        ]
-
-    def _bounds(self, step: int) -> tuple[int, int]:
-        start = step % self.steps_per_epoch * self._update_size
-        return start, min(start + self._update_size, self.num_examples)
+        if number != self._shuffled.number:
+            self._shuffled = self._begin(number)
+        return [self._batch(start, stop) for start, stop in self.epoch.cuts(step)]
 
     def _batch(self, start: int, stop: int) -> Batch:
-        epoch = self._epoch
-        images = self._images.index_select(0, epoch.order[start:stop])
+        shuffled = self._shuffled
+        images = self._images.index_select(0, shuffled.order[start:stop])
         inputs = self.pixels(images)
-        if epoch.shifts is not None:
-            inputs = shift(inputs, epoch.shifts[start:stop])
-        return Batch(inputs.contiguous(memory_format=self._memory_format), epoch.targets[start:stop])
+        if shuffled.shifts is not None:
+            inputs = shift(inputs, shuffled.shifts[start:stop])
+        return Batch(inputs.contiguous(memory_format=self._memory_format), shuffled.targets[start:stop])
 
     # The targets outlive the call: as inference tensors they could not be trained on later.
     @torch.inference_mode(False)
-    def _begin(self, number: int) -> _Epoch:
+    def _begin(self, number: int) -> _Shuffled:
         num, device = len(self._labels), self._labels.device
         order = torch.randperm(num, generator=stream(self._seed, "shuffle", number)).to(device)
         shifts = None
         if self._augment:
             generator = stream(self._seed, "augment", number)
             shifts = draw(num, mirror=self._images.shape[1] > 1, generator=generator, device=device)
-        return _Epoch(number, order, self._labels.index_select(0, order), shifts)
+        return _Shuffled(number, order, self._labels.index_select(0, order), shifts)
 
 
 class EvalBatches:
@@ -147,20 +137,6 @@ class EvalBatches:
         if len(starts) > 1 and len(self) - starts[-1] < self._smallest:
             starts.pop()
         return list(zip(starts, [*starts[1:], len(self)], strict=True))
-
-
-def _kept(num_examples: int, batch_size: int, drop_last: bool | str) -> int:
-    left_over = num_examples % batch_size
-    if drop_last is True:
-        if num_examples < batch_size:
-            raise ConfigError(
-                f"drop_last=true needs a batch_size of at most {num_examples} (the training images), "
-                f"got {batch_size}"
-            )
-        return num_examples - left_over
-    if drop_last == "auto" and left_over == 1 and num_examples > 1:
-        return num_examples - 1
-    return num_examples
 
 
 def _memory_format(channels_last: bool) -> torch.memory_format:

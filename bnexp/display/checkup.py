@@ -11,7 +11,7 @@ from bnexp.preflight.course import Course, Row
 
 HEADERS = ("place", "norm", "channels", "size", "values", "last", "parameters", "half-life", "start")
 LEGEND = (
-    "values, last: what a channel is measured over in a full batch, and in the last of an epoch",
+    "values, last: what a channel is measured over, at least, in a full batch and in the last of an epoch",
     "half-life: updates after which a batch weighs half in the running averages",
     "start: what mean 0 and variance 1, the averages' start, weigh in them at the end",
 )

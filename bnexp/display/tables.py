@@ -75,13 +75,12 @@ def _norm_options(config: TrainConfig) -> list[str]:
 
 
 def _norm_table(experiment: Experiment) -> Table:
-    batch_size = max(len(batch) for batch in experiment.parts.batches.group(0))
     table = Table(title="Norms", title_justify="left", box=None, pad_edge=False, header_style="bold")
     for header in ("place", "norm", "channels", "size", "values a channel"):
         table.add_column(header, justify="left" if header in ("place", "norm") else "right")
     for site in experiment.parts.sites:
         size = "x".join(map(str, site.spatial)) or "-"
-        values = f"{site.values_per_channel(batch_size):,}"
+        values = f"{site.values_per_channel(experiment.parts.course.full):,}"
         table.add_row(site.name, site.kind, str(site.num_features), size, values)
     return table
 

@@ -55,8 +55,7 @@ class Parts:
 
     @property
     def total_examples(self) -> int:
-        epochs, steps = divmod(self.total_steps, self.batches.steps_per_epoch)
-        return epochs * self.batches.num_examples + sum(self.batches.examples(step) for step in range(steps))
+        return self.batches.epoch.examples_in(self.total_steps)
 
 
 def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Collection[str] = ()) -> Parts:
@@ -83,7 +82,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     batches = attempt(pieces.train_batches, config, splits, device, sound)
     total_steps = attempt(pieces.total_steps, config, batches)
     schedule = attempt(pieces.schedule_of, make_schedule, total_steps)
-    attempt(pieces.tell_length, model, total_steps, batches, config.batch_size)
+    attempt(pieces.tell_length, model, total_steps, batches)
     attempt(pieces.check_last_lr, config, schedule, total_steps)
     freeze = attempt(pieces.freezing, config, model, total_steps)
     sites = attempt(pieces.checked_sites, model, dataset, batches)
@@ -94,7 +93,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     assert sites is not None
     notes += norm_notes(model, freeze, guard=config.guard, total_steps=total_steps)
     model.to(device)
-    optimizer, planned = make_optimizer(model), pieces.course_of(config, batches, total_steps)
+    optimizer, planned = make_optimizer(model), pieces.course_of(batches, total_steps, freeze)
     inputs = batches.group(0)[0].inputs
     found = warnings(Prospect(config, model, sites, planned, optimizer, inputs))
     pixels, held = batches.pixels, partial(pieces.held_out, config, device, batches.pixels)

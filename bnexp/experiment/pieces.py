@@ -141,11 +141,10 @@ def schedule_of(make_schedule: Callable[..., Any], total_steps: int) -> Callable
     return schedule
 
 
-def tell_length(model: nn.Module, total_steps: int, batches: TrainBatches, batch_size: int) -> None:
-    passes_per_epoch = -(-batches.num_examples // batch_size)
+def tell_length(model: nn.Module, total_steps: int, batches: TrainBatches) -> None:
     for module in model.modules():
         if isinstance(module, Scheduled):
-            module.set_total_steps(total_steps * passes_per_epoch // batches.steps_per_epoch)
+            module.set_total_steps(batches.epoch.passes_in(total_steps))
 
 
 def check_last_lr(config: TrainConfig, schedule: Callable[[int], float], total_steps: int) -> None:
@@ -188,20 +187,14 @@ def held_out(config: TrainConfig, device: torch.device, pixels: Pixels, held: Sp
 def checked_sites(model: nn.Module, dataset: Dataset, batches: TrainBatches) -> list[NormSite]:
     """Return the places of norms; refuse a run in which one could not train on a batch of an epoch."""
     sites = norm_sites(model, dataset.image_shape)
-    groups = batches.group(0) + batches.group(batches.steps_per_epoch - 1)
-    if found := problems(sites, [len(batch) for batch in groups]):
+    if found := problems(sites, [batches.epoch.largest, batches.epoch.last]):
         raise ConfigError(found)
     return sites
 
 
-def course_of(config: TrainConfig, batches: TrainBatches, total_steps: int) -> Course:
-    return course(
-        batches.num_examples,
-        batch_size=config.batch_size,
-        accumulate=config.accumulate,
-        steps=total_steps,
-        norm_batch=config.norm_batch,
-    )
+def course_of(batches: TrainBatches, total_steps: int, freeze: Freeze | None) -> Course:
+    frozen_from = freeze.after if freeze is not None and freeze.what != "affine" else None
+    return course(batches.epoch, total_steps, frozen_from=frozen_from)
 
 
 def learner(

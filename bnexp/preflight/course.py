@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bnexp.data.epoch import Epoch
 from bnexp.preflight.sites import NormSite
 
 
@@ -13,44 +14,35 @@ class Course:
     """The forward passes of one run.
 
     steps, passes: updates and forward passes of the whole run.
+    averaged: those of the passes that move running averages; frozen statistics stay.
     examples: of an epoch.
     full, last: examples of a full forward pass, and of the last one of an epoch.
     reaches_last: whether the run is long enough to meet that last one.
-    norm_batch: examples that share statistics, at most.
     """
 
     steps: int
     passes: int
+    averaged: int
     examples: int
     full: int
     last: int
     reaches_last: bool
-    norm_batch: int
-
-    def values(self, site: NormSite, examples: int) -> int:
-        """Return how many values a channel the norm at `site` has to measure in a pass of `examples`."""
-        return site.values_per_channel(min(examples, self.norm_batch) if site.uses_batch else examples)
 
 
-def course(
-    num_examples: int, *, batch_size: int, accumulate: int, steps: int, norm_batch: int | None = None
-) -> Course:
-    """Return the course of `steps` updates over epochs of `num_examples`, in passes of `batch_size`.
+def course(epoch: Epoch, steps: int, *, frozen_from: int | None = None) -> Course:
+    """Return the course of `steps` updates.
 
     Args:
-        norm_batch: examples that share statistics; None is the whole pass.
+        frozen_from: the step from which on statistics are frozen, None for never.
     """
-    passes_per_epoch = -(-num_examples // batch_size)
-    steps_per_epoch = -(-passes_per_epoch // accumulate)
-    epochs, rest = divmod(steps, steps_per_epoch)
     return Course(
         steps=steps,
-        passes=epochs * passes_per_epoch + min(rest * accumulate, passes_per_epoch),
-        examples=num_examples,
-        full=min(batch_size, num_examples),
-        last=num_examples % batch_size or batch_size,
-        reaches_last=epochs > 0,
-        norm_batch=norm_batch or batch_size,
+        passes=epoch.passes_in(steps),
+        averaged=epoch.passes_in(steps if frozen_from is None else min(frozen_from, steps)),
+        examples=epoch.num_examples,
+        full=epoch.largest,
+        last=epoch.last,
+        reaches_last=steps >= epoch.steps,
     )
 
 
@@ -68,6 +60,8 @@ def half_life(momentum: float) -> float:
 class Row:
     """One norm in numbers; None where nothing is averaged, or all batches alike, or (momentum 0) no batch.
 
+    values_per_channel, values_per_channel_last: what a channel is measured over, at the fewest, in a full
+        pass and in the last of an epoch.
     half_life_steps: updates after which an old value weighs half in the running averages.
     initial_share: what the start (mean 0, variance 1) weighs in them at the end.
     """
@@ -92,10 +86,10 @@ def row(site: NormSite, course: Course) -> Row:
         norm=site.kind,
         channels=site.num_features,
         spatial=site.spatial,
-        values_per_channel=course.values(site, course.full),
-        values_per_channel_last=course.values(site, course.last),
+        values_per_channel=site.values_per_channel(course.full),
+        values_per_channel_last=site.values_per_channel(course.last),
         parameters=sum(parameter.numel() for parameter in site.parameters),
         momentum=momentum,
         half_life_steps=half_life(momentum) / passes_per_step if momentum else None,
-        initial_share=None if momentum is None else initial_share(momentum, course.passes),
+        initial_share=None if momentum is None else initial_share(momentum, course.averaged),
     )

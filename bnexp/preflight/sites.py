@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
-from bnexp.norms.handling.ghost import chunk_sizes
+from bnexp.norms.handling.freeze import Freezable
+from bnexp.norms.handling.ghost import batches_measured
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class NormSite:
     @property
     def uses_batch(self) -> bool:
         """Whether training normalizes by statistics over the batch; see `bnexp.protocols.NormFactory`."""
-        return any(_has(part, "batch_statistics") for part in self.module.modules())
+        return not self._frozen and any(_has(part, "batch_statistics") for part in self.module.modules())
 
     @property
     def is_batch_norm(self) -> bool:
@@ -55,17 +56,25 @@ class NormSite:
         return momentum
 
     @property
+    def _frozen(self) -> bool:
+        """Whether its statistics are frozen from the first step on."""
+        return isinstance(self.module, Freezable) and self.module.frozen
+
+    @property
     def _averaging(self) -> nn.Module | None:
-        for part in self.module.modules():
+        for part in () if self._frozen else self.module.modules():
             buffers = [name for name, _ in part.named_buffers(recurse=False)]
             if hasattr(part, "momentum") and any(name.startswith("running_") for name in buffers):
                 return part
         return None
 
+    def batches(self, examples: int) -> list[int]:
+        """Return the sizes of the batches that it measures one by one in a training pass of `examples`."""
+        return batches_measured(self.module, examples)
+
     def values_per_channel(self, examples: int) -> int:
-        """Return how many values a channel has in a pass of `examples`, in its smallest ghost batch."""
-        norm_batch = getattr(self.module, "norm_batch", examples)
-        return min(chunk_sizes(examples, norm_batch)) * math.prod(self.spatial)
+        """Return how many values a channel has in the smallest of these batches."""
+        return min(self.batches(examples)) * math.prod(self.spatial)
 
 
 def _has(norm: nn.Module, trait: str) -> bool:
@@ -94,12 +103,12 @@ def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Norm
     return sites
 
 
-def problems(sites: Sequence[NormSite], batch_sizes: Sequence[int]) -> list[str]:
-    """Return a line where a norm refuses to train on a forward pass of one of `batch_sizes` examples.
+def problems(sites: Sequence[NormSite], passes: Sequence[int]) -> list[str]:
+    """Return a line where a norm refuses to train on the smallest of forward passes of so many examples.
 
     Each norm that would get one value per channel is tried on a copy, so that every norm answers for itself.
     """
-    smallest = min(batch_sizes)
+    smallest = min(passes)
     refusing = [site for site in sites if site.values_per_channel(smallest) == 1 and _refuses(site, smallest)]
     if not refusing:
         return []

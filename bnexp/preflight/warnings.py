@@ -41,16 +41,20 @@ def warnings(prospect: Prospect) -> list[str]:
 
 
 def stale_averages(run: Prospect) -> Iterator[str]:
+    averaged = run.course.averaged
     if run.config.weights is not None:  # then they start from a trained network's
         return
     for momentum, sites in _by_momentum(run):
-        share = initial_share(momentum, run.course.passes)
+        share = initial_share(momentum, averaged)
         if share > STALE_SHARE:
             unit = "steps" if run.course.passes == run.course.steps else "forward passes"
+            longer = "more steps"
+            if averaged < run.course.passes:
+                unit, longer = f"{unit} before they are frozen", "a later freeze_norm.after"
             yield (
-                f"momentum {momentum:g} over {run.course.passes:,} {unit}: running statistics of "
+                f"momentum {momentum:g} over {averaged:,} {unit}: running statistics of "
                 f"{_names(sites, run)} keep {_percent(share)} of their initial value: take a larger "
-                "momentum, more steps, or momentum=null, which weighs all batches alike"
+                f"momentum, {longer}, or momentum=null, which weighs all batches alike"
             )
 
 
@@ -65,30 +69,43 @@ def keras_momentum(run: Prospect) -> Iterator[str]:
 
 
 def few_values(run: Prospect) -> Iterator[str]:
-    yield from _few_values(run, run.course.full, "", "larger batches")
-    if run.course.reaches_last and run.course.last != run.course.full:
-        yield from _few_values(run, run.course.last, "in the last batch of each epoch ", "drop_last=true")
+    full, last = run.course.full, run.course.last
+    measuring = [site for site in run.sites if site.is_batch_norm]
+    yield from _few_values(run, measuring, full)
+    if run.course.reaches_last:
+        fewer = [site for site in measuring if site.values_per_channel(last) < site.values_per_channel(full)]
+        yield from _few_values(run, fewer, last, "in the last batch of each epoch ", "drop_last=true")
 
 
-def _few_values(run: Prospect, examples: int, when: str, remedy: str) -> Iterator[str]:
+def _few_values(
+    run: Prospect, sites: list[NormSite], examples: int, when: str = "", remedy: str = ""
+) -> Iterator[str]:
+    """Return a line for the sites whose smallest batch, in a pass of `examples`, has few values."""
+
     def values(site: NormSite) -> int:
-        return run.course.values(site, examples)
+        return site.values_per_channel(examples)
 
-    few = [site for site in run.sites if site.is_batch_norm and 1 < values(site) < FEW_VALUES]
-    for n, sites in _grouped(few, values):
+    for n, few in _grouped([site for site in sites if 1 < values(site) < FEW_VALUES], values):
+        seen = few[0].batches(examples)
+        uneven = min(seen) < max(seen)
+        part = when or ("in the last ghost batch of each pass " if uneven else "")
+        larger = "a larger norm_batch" if len(seen) > 1 else "larger batches"
+        use = remedy or (f"a norm_batch that divides {examples}" if uneven else larger)
         yield (
-            f"batch norm over {n} values a channel {when}in {_names(sites, run)}: (n - 2)/n = "
-            f"{_percent((n - 2) / n)} of the gradient survives: use {remedy}, norm=group or head_norm=none"
+            f"batch norm over {n} values a channel {part}in {_names(few, run)}: (n - 2)/n = "
+            f"{_percent((n - 2) / n)} of the gradient survives: use {use}, norm=group or head_norm=none"
         )
 
 
 def accumulation(run: Prospect) -> Iterator[str]:
     accumulate, full = run.config.accumulate, run.course.full
-    batch, seen = min(accumulate * full, run.course.examples), min(full, run.course.norm_batch)
-    if run.course.passes > run.course.steps and any(site.uses_batch for site in run.sites):
+    measuring = [site for site in run.sites if site.uses_batch]
+    if run.course.passes > run.course.steps and measuring:
+        batch, seen = min(accumulate * full, run.course.examples), measuring[0].batches(full)
         yield (
             f"accumulate={accumulate} makes the optimizer's batch {batch:,} examples and leaves "
-            f"the norms {seen:,} at a time: for statistics over more use a larger batch_size"
+            f"the norms {seen[0]:,} at a time: for statistics over more use a larger "
+            f"{'norm_batch' if len(seen) > 1 else 'batch_size'}"
         )
 
 

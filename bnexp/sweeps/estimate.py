@@ -45,13 +45,14 @@ def _timed(job: Job, plugins: list[str]) -> float:
     composition = Composition(restore(job.config, plugins), [], [])
     with experiment.prepared(composition, in_sweep=True) as ready:
         steps = min(WARM_UP + TIMED, ready.parts.total_steps)
-        taken = [_step(ready, number) for number in range(steps)]
-        return statistics.median(taken[WARM_UP:] or taken) * ready.parts.total_steps
+        taken = [_seconds_per_pass(ready, number) for number in range(steps)]
+        return statistics.median(taken[WARM_UP:] or taken) * ready.parts.course.passes
 
 
-def _step(ready: Experiment, number: int) -> float:
+def _seconds_per_pass(ready: Experiment, number: int) -> float:
+    """Take step `number`; the last of an epoch may have fewer passes than the others."""
     start = time.perf_counter()
-    learner = ready.parts.learner
-    learner.compute_gradients(ready.parts.batches.group(number)).loss.item()
+    learner, group = ready.parts.learner, ready.parts.batches.group(number)
+    learner.compute_gradients(group).loss.item()
     learner.update()
-    return time.perf_counter() - start
+    return (time.perf_counter() - start) / len(group)

@@ -124,10 +124,12 @@ def test_updates_and_what_is_dropped(
     batches = batches_of(random_split(num), batch_size=batch_size, accumulate=accumulate, drop_last=drop_last)
     assert batches.steps_per_epoch == len(expected)
     assert sizes(batches) == sizes(batches, epoch=3) == expected
-    assert [batches.examples(step) for step in range(2 * len(expected))] == [
-        sum(group) for group in expected
-    ] * 2
-    assert batches.num_examples == sum(map(sum, expected))
+    groups = expected * 3
+    for steps in range(len(groups) + 1):
+        assert batches.epoch.passes_in(steps) == sum(map(len, groups[:steps]))
+        assert batches.epoch.examples_in(steps) == sum(map(sum, groups[:steps]))
+    assert batches.epoch.num_examples == sum(map(sum, expected))
+    assert (batches.epoch.largest, batches.epoch.last) == (expected[0][0], expected[-1][-1])
 
 
 def test_dropping_every_batch_is_refused() -> None:

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
 import torch
 
+from bnexp.data.epoch import Epoch
 from bnexp.norms.builtin import batch_norm
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
+from bnexp.norms.handling.ghost import ghost
+from bnexp.norms.handling.traits import bind
 from bnexp.preflight.course import course, half_life, initial_share, row
 from bnexp.preflight.sites import NormSite
-
-SIZES = list(itertools.product((1, 7, 8, 9, 30), (1, 4, 8), (1, 3), (1, 2, 5)))
-
-
-@pytest.mark.parametrize(("examples", "batch_size", "accumulate", "steps"), SIZES)
-def test_passes_are_counted_as_the_epochs_go(
-    examples: int, batch_size: int, accumulate: int, steps: int
-) -> None:
-    epoch = [len(range(examples)[at : at + batch_size]) for at in range(0, examples, batch_size)]
-    updates = [epoch[at : at + accumulate] for at in range(0, len(epoch), accumulate)]
-    made = list(itertools.islice(itertools.cycle(updates), steps))
-    found = course(examples, batch_size=batch_size, accumulate=accumulate, steps=steps)
-    assert found.passes == sum(len(update) for update in made)
-    assert (found.full, found.last) == (max(epoch), epoch[-1])
-    assert found.reaches_last == (steps >= len(updates))
 
 
 @pytest.mark.parametrize("momentum", [0.01, 0.1, 0.5, 0.99])
@@ -49,7 +36,7 @@ def test_the_start_keeps_the_share_that_it_has_in_a_real_running_mean() -> None:
 
 def test_half_life_is_in_updates_although_every_pass_moves_the_averages() -> None:
     site = NormSite("norm", batch_norm(3, ()), 3, ())
-    accumulated = row(site, course(40, batch_size=5, accumulate=4, steps=10))
+    accumulated = row(site, course(Epoch(40, 5, 4), 10))
     assert math.isclose(accumulated.half_life_steps, half_life(0.1) / 4, rel_tol=1e-12)
     assert math.isclose(accumulated.initial_share, 0.9**40, rel_tol=1e-12)
 
@@ -60,14 +47,24 @@ def test_half_life_is_in_updates_although_every_pass_moves_the_averages() -> Non
     ids=["cumulative", "no buffers", "group"],
 )
 def test_what_is_no_moving_average_has_no_half_life(norm: torch.nn.Module) -> None:
-    found = row(NormSite("norm", norm, 4, ()), course(40, batch_size=5, accumulate=1, steps=10))
+    found = row(NormSite("norm", norm, 4, ()), course(Epoch(40, 5, 1), 10))
     assert (found.momentum, found.half_life_steps, found.initial_share) == (None, None, None)
 
 
-def test_values_a_channel_count_positions_and_ghost_batches_of_norms_that_measure_the_batch() -> None:
-    planned = course(43, batch_size=8, accumulate=1, steps=10, norm_batch=4)
-    batch = row(NormSite("norm", CustomNorm(6, (2, 3)), 6, (2, 3)), planned)
+def test_values_a_channel_count_positions_and_the_smallest_ghost_batch() -> None:
+    planned = course(Epoch(43, 10, 1), 10)
+    ghosts = ghost(bind(CustomNorm), 4)(6, (2, 3))
+    batch = row(NormSite("norm", ghosts, 6, (2, 3)), planned)
     alone = row(NormSite("norm", group_norm(6, (2, 3)), 6, (2, 3)), planned)
-    assert (batch.values_per_channel, batch.values_per_channel_last) == (4 * 6, 3 * 6)
-    assert (alone.values_per_channel, alone.values_per_channel_last) == (8 * 6, 3 * 6)
+    assert (batch.values_per_channel, batch.values_per_channel_last) == (2 * 6, 3 * 6)
+    assert (alone.values_per_channel, alone.values_per_channel_last) == (10 * 6, 3 * 6)
     assert batch.parameters == 12
+
+
+@pytest.mark.parametrize(("frozen_from", "averaged"), [(None, 14), (0, 0), (3, 5), (99, 14)])
+def test_averages_remember_the_passes_before_they_are_frozen(frozen_from: int | None, averaged: int) -> None:
+    """Epochs of 10 examples in passes of 2, two a step: 3 steps of 2, 2 and 1 passes."""
+    planned = course(Epoch(10, 2, 2), 8, frozen_from=frozen_from)
+    assert (planned.passes, planned.averaged) == (14, averaged)
+    found = row(NormSite("norm", batch_norm(3, ()), 3, ()), planned)
+    assert math.isclose(found.initial_share, 0.9**averaged, rel_tol=1e-12)

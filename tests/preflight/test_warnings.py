@@ -45,10 +45,11 @@ def assign(config: Any, key: str, value: Any) -> None:
         for node in (config.norm, config.head_norm):
             if name in node:
                 node[name] = value
-    if parents:
-        getattr(config, parents[0])[name] = value
+    node = getattr(config, parents[0]) if parents else config
+    if isinstance(node, dict):
+        node[name] = value
     else:
-        setattr(config, name, value)
+        setattr(node, name, value)
 
 
 def one(*words: str) -> str:
@@ -71,6 +72,24 @@ def test_averages_that_keep_their_start_are_told_with_the_share() -> None:
 def test_every_forward_pass_counts() -> None:
     lines = warned("momentum=0.01", "steps=50", "accumulate=3")
     assert any(line.startswith("momentum 0.01 over 150 forward passes") for line in lines)
+
+
+def frozen_after(step: int, what: str = "both") -> tuple[str, ...]:
+    return f"freeze_norm.after={step}", f"freeze_norm.what={what}"
+
+
+def test_passes_after_the_statistics_are_frozen_do_not_count() -> None:
+    words = ("momentum=0.1", "steps=300")
+    line = one(*words, *frozen_after(9))
+    assert line.startswith("momentum 0.1 over 9 steps before they are frozen: ")
+    assert "keep 39 %" in line and "a later freeze_norm.after" in line
+    assert warned(*words, *frozen_after(9, "affine")) == warned(*words) == []
+
+
+def test_statistics_that_are_frozen_from_the_start_measure_and_average_nothing() -> None:
+    words = ("momentum=0.01", "batch_size=2", "accumulate=2", "steps=3", "precision=float16")
+    assert len(warned(*words)) == 4
+    assert warned(*words, *frozen_after(0)) == []
 
 
 def test_norms_of_different_momenta_are_told_apart() -> None:
@@ -134,6 +153,18 @@ def test_enough_values_are_not_told(words: tuple[str, ...]) -> None:
     assert warned(CALM, *words) == []
 
 
+def test_a_short_ghost_batch_is_told_where_it_is_met() -> None:
+    in_each_pass = one(CALM, "batch_size=10", "norm_batch=4")
+    assert in_each_pass.startswith("batch norm over 2 values a channel in the last ghost batch of each pass ")
+    assert "use a norm_batch that divides 10" in in_each_pass
+    at_the_end = one(CALM, "batch_size=32", "norm_batch=8", "data.train_size=180")  # 162 = 5 * 32 + 2
+    assert at_the_end.startswith("batch norm over 2 values a channel in the last batch of each epoch ")
+    everywhere = one(CALM, "batch_size=32", "norm_batch=2")
+    assert everywhere.startswith("batch norm over 2 values a channel in dense1.norm")
+    assert "use a larger norm_batch" in everywhere
+    assert warned(CALM, "batch_size=10", "norm_batch=5") == []
+
+
 def test_a_small_last_batch_is_told_where_the_run_meets_it() -> None:
     words = (CALM, "batch_size=89")  # 180 = 2 * 89 + 2
     line = one(*words)
@@ -149,6 +180,8 @@ def test_accumulation_is_told_with_what_the_norms_see() -> None:
     assert line.startswith("accumulate=4 makes the optimizer's batch 32 examples and leaves the norms 8 at a")
     assert warned(CALM, "batch_size=8", "accumulate=4", "norm=group") == []
     assert warned(CALM, "batch_size=180", "accumulate=4") == []
+    ghosts = one(CALM, "batch_size=8", "norm_batch=4", "accumulate=4")
+    assert ghosts.endswith("leaves the norms 4 at a time: for statistics over more use a larger norm_batch")
 
 
 def test_dropout_before_a_norm_is_told_with_the_ratio() -> None:

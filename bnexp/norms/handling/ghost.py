@@ -27,7 +27,7 @@ class GhostBatches(nn.Module):
     norm_batch: int
 
     def forward(self, x: Tensor) -> Tensor:
-        sizes = chunk_sizes(x.shape[:1].numel(), self.norm_batch)
+        sizes = batches_measured(self, x.shape[:1].numel())
         if not self.training or len(sizes) < 2:
             y: Tensor = super().forward(x)
             return y
@@ -55,6 +55,11 @@ def ghost(factory: BoundNorm, norm_batch: int) -> BoundNorm:
         return overlay(factory(num_features, spatial), GhostBatches, norm_batch=norm_batch)
 
     return replace(factory, make=make)
+
+
+def batches_measured(layer: nn.Module, examples: int) -> list[int]:
+    """Return the sizes of the batches that `layer` measures one by one in a training pass of `examples`."""
+    return chunk_sizes(examples, layer.norm_batch) if isinstance(layer, GhostBatches) else [examples]
 
 
 def chunk_sizes(examples: int, norm_batch: int) -> list[int]:
