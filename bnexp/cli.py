@@ -12,7 +12,11 @@ import typer.core
 from bnexp import __version__
 from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
 from bnexp.commands.streams import ignore_closed_pipes
+from bnexp.completion.installation import SHELLS
 from bnexp.errors import BnexpError, ConfigError
+from bnexp.figures.kinds import FIGURES
+
+SHELL = f"[{'|'.join(SHELLS)}]"
 
 app = typer.Typer(
     add_completion=False,
@@ -42,12 +46,10 @@ def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     install_completion: Annotated[
         str | None,
-        typer.Option(
-            "--install-completion", metavar="[SHELL]", help="Let TAB complete words. Default: $SHELL."
-        ),
+        typer.Option("--install-completion", metavar=SHELL, help="Let TAB complete words. Default: $SHELL."),
     ] = None,
     show_completion: Annotated[
-        str | None, typer.Option("--show-completion", metavar="[SHELL]", help="Print the completion script.")
+        str | None, typer.Option("--show-completion", metavar=SHELL, help="Print the completion script.")
     ] = None,
 ) -> None:
     if version:
@@ -185,9 +187,7 @@ def plot(
             metavar="RUN|FILTER...", help="Folders, names, `last`, sweeps, experiments, conditions."
         ),
     ],
-    what: Annotated[
-        str, typer.Option(help="loss, activations, gradients, running_stats or percentiles.")
-    ] = "loss",
+    what: Annotated[str, typer.Option(metavar="|".join(FIGURES), help="Which figure.")] = "loss",
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file.")] = None,
     layers: Layers = None,
     runs_dir: RunsDir = "runs",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-Status = Literal["finished", "stopped_early", "diverged", "interrupted", "failed"]
+from bnexp.statuses import Status
 
 
 class NormFactory(Protocol):

@@ -15,9 +15,10 @@ from bnexp.analysis.averages import Average, averages
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import Record
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import ANSWERED, STAMP
+from bnexp.runs.directory import STAMP
 from bnexp.runs.events import read_knobs
 from bnexp.runs.reading import read_metrics
+from bnexp.statuses import ANSWERED
 from bnexp.telemetry.custom_scalars import band, has_band, seeds_layout
 from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.hparams import Knobs, session_end, session_start

@@ -26,9 +26,10 @@ from typing import Any
 from bnexp.analysis.records import ABSENT, GROUPS, Record, all_records, holds_run, read_record
 from bnexp.errors import CheckpointError, ConfigError, suggestion
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, SWEEPS, RunDirectory, open_run
+from bnexp.runs.directory import SWEEPS, RunDirectory, open_run
 from bnexp.runs.finding import find
 from bnexp.runs.reading import leaves
+from bnexp.statuses import ANSWERED
 
 WORD = re.compile(r"([\w.@/-]+?) *(<=|>=|!=|==?|<|>) *(.*)", re.DOTALL)
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from bnexp.analysis.query import is_filter, select
 from bnexp.errors import CheckpointError, ConfigError
+from bnexp.figures.kinds import FIGURES, write_figure
 from bnexp.runs.directory import RunDirectory
-
-WHATS = ("loss", "activations", "gradients", "running_stats", "percentiles")
 
 
 def plot(
@@ -26,12 +25,9 @@ def plot(
         ConfigError: an unknown figure or ending, or nothing to draw.
         CheckpointError: no such run, or a damaged one.
     """
-    if what not in WHATS:
-        raise ConfigError(f"--what must be one of {', '.join(WHATS)}, got {what!r}")
+    if what not in FIGURES:
+        raise ConfigError(f"--what must be one of {', '.join(FIGURES)}, got {what!r}")
     directories = _meant(references, Path(runs_dir))
-    # Here and not above: matplotlib takes longer than finding out that a run does not exist.
-    from bnexp.figures.kinds import write_figure
-
     path = Path(output or f"{what}.png")
     for note in write_figure(what, directories, path, layers):
         print(f"note: {note}")

@@ -10,9 +10,10 @@ from bnexp.commands.train import watched
 from bnexp.display.columns import wide_console
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, RunDirectory, open_run, status
+from bnexp.runs.directory import RunDirectory, open_run, status
 from bnexp.runs.finding import find
 from bnexp.runs.sweeps import Sweep
+from bnexp.statuses import ANSWERED
 from bnexp.sweeps.hydra_words import completed
 from bnexp.sweeps.warm import workers
 

@@ -18,9 +18,10 @@ from bnexp.display import columns
 from bnexp.display.columns import wide_console
 from bnexp.errors import ConfigError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, RunDirectory
+from bnexp.runs.directory import RunDirectory
 from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
+from bnexp.statuses import ANSWERED, is_open
 from bnexp.sweeps import trials
 from bnexp.sweeps.combine import Request, combinations
 from bnexp.sweeps.follow import followed, stoppable
@@ -121,7 +122,7 @@ def _settled(recorded: Sweep) -> dict[int, str]:
 
 def _open_jobs(recorded: Sweep, needed: bool) -> tuple[list[int], dict[int, RunDirectory]]:
     """Return the jobs that have no answer yet, and, if asked, runs of others that answer the rest of them."""
-    todo = [job for job, status in _settled(recorded).items() if status not in (*ANSWERED, "running")]
+    todo = [job for job, status in _settled(recorded).items() if is_open(status)]
     if not needed:
         return todo, {}
     known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
@@ -178,7 +179,7 @@ def _told_next(recorded: Sweep, statuses: Mapping[int, str], console: Console, j
     """Say how to go on, and return the exit code."""
     stopped = recorded.stop_file.exists()
     recorded.stop_file.unlink(missing_ok=True)
-    left = sum(status not in (*ANSWERED, "running") for status in statuses.values())
+    left = sum(map(is_open, statuses.values()))
     verb = f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume" if left else "bnexp compare"
     at_a_time = f" --jobs {jobs}" if left and jobs else ""
     console.print(f"{verb} {recorded.name}{at_a_time}", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,10 @@ from typing import Any
 from bnexp.completion import keys as words
 from bnexp.completion import places, values, verbs
 from bnexp.completion.candidate import Candidate
-from bnexp.completion.installation import SHELLS
 from bnexp.completion.verbs import Place
 
 VOCABULARIES = {"eval": words.of_eval, "check": words.of_check}
-OPTIONS = {"what": values.FIGURES, "cfg": ("job",), "install_completion": SHELLS, "show_completion": SHELLS}
+ALTERNATIVES = re.compile(r"\[?([a-z_]+(?:\|[a-z_]+)*)\]?")  # a metavar in small letters lists the values
 PATH_OPTIONS = ("runs_dir", "output")
 
 
@@ -69,8 +69,8 @@ def _argument(here: Place, metavar: str, current: str) -> Iterator[Candidate]:
 
 def _option_values(here: Place, option: Any, current: str) -> Iterator[Candidate]:
     runs_dir, metavar = Path(here.options.get("runs_dir", "runs")), option.metavar or ""
-    if option.name in OPTIONS:
-        yield from (Candidate(value) for value in OPTIONS[option.name])
+    if listed := ALTERNATIVES.fullmatch(metavar):
+        yield from (Candidate(value) for value in listed[1].split("|"))
     elif option.name in PATH_OPTIONS or metavar == "FILE":
         yield from places.paths(current, only_folders=option.name == "runs_dir")
     elif metavar == "TAG":
@@ -79,6 +79,6 @@ def _option_values(here: Place, option: Any, current: str) -> Iterator[Candidate
         vocabulary = words.of_filters(here.positional, runs_dir)
         yield from words.candidates(current, vocabulary, runs_dir)
     elif metavar == "KEY,KEY":
-        listed, comma, last = current.rpartition(",")
+        before, comma, last = current.rpartition(",")
         keys = words.candidates(last, words.of_train(here.positional), runs_dir)
-        yield from (Candidate(f"{listed}{comma}{key.text.rstrip('=')}", key.about) for key in keys)
+        yield from (Candidate(f"{before}{comma}{key.text.rstrip('=')}", key.about) for key in keys)

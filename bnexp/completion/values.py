@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bnexp.composition.evaluation import CHECKPOINTS
 from bnexp.config import FREEZABLE, GUARDS, PLACEMENTS, PRECISIONS
+from bnexp.statuses import STATUSES
 
 FLAG = ("true", "false")
 CORES = ("auto", "eager")
@@ -25,7 +26,6 @@ ACTIVATIONS = (
     "softplus",
     "identity",
 )
-STATUSES = ("finished", "stopped_early", "diverged", "interrupted", "failed", "running", "broken")
 METRICS = (
     "accuracy/test",
     "loss/test",
@@ -34,7 +34,6 @@ METRICS = (
     "examples_per_second",
     "peak_memory_bytes",
 )
-FIGURES = ("loss", "activations", "gradients", "running_stats", "percentiles")
 
 NAMED = {
     "activation": ACTIVATIONS,
@@ -48,7 +47,7 @@ NAMED = {
     "norm.running_var": RUNNING_VARS,
     "placement": PLACEMENTS,
     "precision": PRECISIONS,
-    "status": STATUSES,
+    "status": tuple(STATUSES),
     "threads": ("auto",),
 }
 PATHS = ("weights", "data_dir", "runs_dir", "output_dir", "data.root", "save")

@@ -10,8 +10,8 @@ from bnexp.analysis.naming import headlines
 from bnexp.analysis.records import Record
 from bnexp.display import columns
 from bnexp.display.columns import Row, visible
+from bnexp.statuses import color
 
-COLORS = {"failed": "red", "broken": "red", "diverged": "yellow", "interrupted": "yellow", "running": "cyan"}
 HEADERS = ("run", "status", "choices", "accuracy", "age", "seconds")
 
 
@@ -24,7 +24,7 @@ def show(console: Console, records: Sequence[Record]) -> None:
 
 def _row(record: Record, choices: str) -> Row:
     name = visible(f"{record.experiment}/{record.name}")
-    status = (record.status, COLORS.get(record.status, ""))
+    status = (record.status, color(record.status))
     if record.problem is not None:
         return [name, status, visible(record.problem.replace(f"{record.run.path}/", ""))]
     seconds = record.metric("seconds")

@@ -20,17 +20,11 @@ from bnexp.display.sparkline import bars, sparkline
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 from bnexp.runs.reading import Series
+from bnexp.statuses import color
 
 WIDEST = 100
 CURVE, BARS, GAP, NAME = 30, 18, 14, 17  # characters
 CURVES = ("loss/train", "loss/val", "accuracy/train", "accuracy/val", "grad_norm", "lr")
-STATUS_COLORS = {
-    "finished": "green",
-    "stopped_early": "green",
-    "running": "cyan",
-    "diverged": "red",
-    "failed": "red",
-}
 WORD_COLORS = {"close": "green", "catching up": "yellow", "stale": "red", "not finite": "red"}
 CHOICES = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 KNOBS = ("batch_size", "momentum", "placement", "activation", "seed")
@@ -71,13 +65,12 @@ def show(console: Console, view: RunView) -> None:
 
 def summary(view: RunView) -> Table:
     """Return how the run stands, and the choices that make it."""
-    color = STATUS_COLORS.get(view.status, "yellow")
     choices = view.config.get("choices") or {}
     knobs = {key: view.config.get(key) for key in KNOBS} | {
         "lr": (view.config.get("optimizer") or {}).get("lr")
     }
     rows = {
-        "status": f"[{color}]{view.status.replace('_', ' ')}[/] {_progress(view)}",
+        "status": f"[{color(view.status)}]{view.status.replace('_', ' ')}[/] {_progress(view)}",
         "where": escape(_divergence(view)),
         "error": escape(_from_result(view, "error")),
         "test": ", ".join(filter(None, (_metric(view, tag) for tag in ("accuracy/test", "loss/test")))),

@@ -18,7 +18,8 @@ from bnexp.engine.clock import Clock
 from bnexp.engine.divergence import Divergence, Sentinel
 from bnexp.engine.learner import Learner, Passes
 from bnexp.engine.rows import Rows
-from bnexp.protocols import Measurement, Probe, Progress, Reading, Status, TrainBatches, Writer
+from bnexp.protocols import Measurement, Probe, Progress, Reading, TrainBatches, Writer
+from bnexp.statuses import Status
 
 SHOWN = ("loss/train", "accuracy/train", "loss/val", "accuracy/val")
 

@@ -14,9 +14,10 @@ from bnexp.engine.divergence import Divergence
 from bnexp.engine.evaluate import evaluate
 from bnexp.engine.fit import Fit
 from bnexp.experiment.assembly import Parts
-from bnexp.protocols import EvalBatches, Outcome, Status
+from bnexp.protocols import EvalBatches, Outcome
 from bnexp.runs.identity import config_hash
 from bnexp.runs.provenance import peak_memory_bytes, where
+from bnexp.statuses import Status
 
 
 def final_metrics(motion: Fit, parts: Parts, status: Status) -> dict[str, float | None]:

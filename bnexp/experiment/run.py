@@ -23,10 +23,11 @@ from bnexp.evaluation import three_way
 from bnexp.experiment import assembly, result
 from bnexp.experiment.assembly import Parts
 from bnexp.experiment.recording import Recording
-from bnexp.protocols import Measurement, Outcome, Probe, Progress, Status
+from bnexp.protocols import Measurement, Outcome, Probe, Progress
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
+from bnexp.statuses import Status
 from bnexp.telemetry.hparams import end_session
 
 log = logging.getLogger("bnexp")

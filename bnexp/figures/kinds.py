@@ -1,22 +1,18 @@
-"""The figures that there are."""
+"""The figures that there are: each is the module of its name in this room, which has `draw`."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bnexp.figures import activations, gradients, loss, percentiles, running_stats
-from bnexp.figures.style import file_format, save, styled
-from bnexp.figures.subjects import Drawing, Shown, shown
-from bnexp.runs.directory import RunDirectory
+if TYPE_CHECKING:
+    from bnexp.figures.subjects import Drawing, Shown
+    from bnexp.runs.directory import RunDirectory
 
-FIGURES: dict[str, Callable[[Sequence[Shown], Sequence[str]], Drawing]] = {
-    "loss": loss.draw,
-    "activations": activations.draw,
-    "gradients": gradients.draw,
-    "running_stats": running_stats.draw,
-    "percentiles": percentiles.draw,
-}
+# Names alone: a module is imported when its figure is drawn, so that help and TAB need no matplotlib.
+FIGURES = ("loss", "activations", "gradients", "running_stats", "percentiles")
 
 
 def write_figure(
@@ -30,8 +26,19 @@ def write_figure(
         ConfigError: the file cannot be written or there is nothing to draw.
         CheckpointError: a run is damaged.
     """
+    # Here and not above: matplotlib takes longer than finding out that a run does not exist.
+    from bnexp.figures.style import file_format, save, styled
+    from bnexp.figures.subjects import shown
+
     file_format(path)
     with styled():
-        drawing = FIGURES[what](shown(directories), layers)
+        drawing = drawer(what)(shown(directories), layers)
         save(drawing.figure, path)
     return drawing.notes
+
+
+def drawer(what: str) -> Callable[[Sequence[Shown], Sequence[str]], Drawing]:
+    """Return the function that draws one of FIGURES."""
+    draw: Callable[[Sequence[Shown], Sequence[str]], Drawing]
+    draw = importlib.import_module(f"bnexp.figures.{what}").draw
+    return draw

@@ -17,9 +17,8 @@ from typing import Any
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs import atomic, lock
 from bnexp.runs.identity import slug
+from bnexp.statuses import ANSWERED, RESUMABLE
 
-ANSWERED = ("finished", "stopped_early", "diverged")
-RESUMABLE = ("interrupted", "failed")
 SWEEPS = "sweeps"  # the folder of records beside the runs of an experiment
 TRACES = ("config.yaml", "run.lock", "result.json", "metrics.jsonl", "*.pt", "events.out.tfevents.*")
 STAMP = re.compile(r"_(\d{8}-\d{6})-[0-9a-f]{4}$")

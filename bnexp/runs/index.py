@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import ANSWERED, RunDirectory
+from bnexp.runs.directory import RunDirectory
 from bnexp.runs.finding import files_of_runs
+from bnexp.statuses import ANSWERED
 
 
 def answered(root: Path) -> dict[str, RunDirectory]:

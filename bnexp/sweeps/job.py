@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 from bnexp.errors import BnexpError
 from bnexp.runs import sweeps
-from bnexp.runs.directory import ANSWERED, RunDirectory, status
+from bnexp.runs.directory import RunDirectory, status
 from bnexp.runs.sweeps import Sweep
+from bnexp.statuses import is_open
 from bnexp.sweeps.gpus import gpus_to_share, see_one_of
 from bnexp.sweeps.worker import end_with_parent, started_by, stopping_with, work_in
 
@@ -73,7 +74,7 @@ class RunJob:
 def _run(sweep: Sweep, job: int) -> str:
     """Go on with the run that this job has, or make one; return its status."""
     earlier = sweep.runs().get(job)
-    if earlier is not None and (stands := status(earlier)) in (*ANSWERED, "running"):
+    if earlier is not None and not is_open(stands := status(earlier)):
         return stands
     if earlier is not None:
         return _train(sweep, job, earlier, earlier.config_file.read_text(encoding="utf-8"))

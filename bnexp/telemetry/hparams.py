@@ -10,12 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnexp.config import TrainConfig
-
-if TYPE_CHECKING:  # `bnexp tb` writes summaries without waiting for torch
-    from bnexp.protocols import Status
+from bnexp.statuses import STATUSES, Status
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 STUDIED = (
@@ -30,12 +28,6 @@ STUDIED = (
     "steps",
     "precision",
 )
-ENDINGS = {
-    "finished": "STATUS_SUCCESS",
-    "stopped_early": "STATUS_SUCCESS",
-    "diverged": "STATUS_FAILURE",
-    "failed": "STATUS_FAILURE",
-}
 END = ".end"
 
 Knobs = Mapping[str, str | float | bool]
@@ -83,7 +75,7 @@ def end_session(folder: Path, status: Status) -> None:
     """
     from torch.utils.tensorboard import FileWriter
 
-    if status not in ENDINGS:
+    if STATUSES[status].board is None:
         return
     writer = FileWriter(str(folder), filename_suffix=END)
     writer.add_summary(session_end(status), 0)
@@ -91,11 +83,11 @@ def end_session(folder: Path, status: Status) -> None:
 
 
 def session_end(status: Status) -> Any:
-    """Return the summary that ends a run in the table, with one of the statuses of ENDINGS."""
+    """Return the summary that ends a run in the table, with a status that TensorBoard has a name for."""
     from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
     from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
 
-    end = SessionEndInfo(status=api_pb2.Status.Value(ENDINGS[status]), end_time_secs=time.time())
+    end = SessionEndInfo(status=api_pb2.Status.Value(STATUSES[status].board), end_time_secs=time.time())
     return _summary("session_end_info", end)
 
 

@@ -21,12 +21,10 @@ from bnexp.completion.candidate import Candidate
 from bnexp.completion.knobs import Tree
 from bnexp.composition.choices import groups
 from bnexp.composition.compose import as_yaml, compose
-from bnexp.figures.kinds import FIGURES
 from bnexp.models.blocks import ACTIVATIONS
 from bnexp.models.residual import RESIDUALS
 from bnexp.norms.arithmetic.compiled import CORES
 from bnexp.norms.handling.ranges import RunningVar
-from bnexp.runs.directory import ANSWERED, RESUMABLE
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -223,10 +221,8 @@ def test_the_tables_of_names_are_those_that_the_code_checks() -> None:
     assert values.RESIDUALS == RESIDUALS
     assert values.CORES == CORES
     assert values.RUNNING_VARS == get_args(RunningVar)
-    assert set(values.FIGURES) == set(FIGURES)
     assert words.CHECKED == check.KNOWN
     assert words.OWN_KEYS == OWN_KEYS
-    assert values.STATUSES == (*ANSWERED, *RESUMABLE, "running", "broken")
     assert set(METRICS) <= set(values.METRICS)
 
 
