@@ -25,7 +25,7 @@ from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.contract.traits import bind
 
 MODELS = {"lenet": ["model=lenet"], "resnet8": ["model=resnet", "model.depth=8"]}
 IMAGE = (1, 28, 28)

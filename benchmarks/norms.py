@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
 from bnexp.norms.arithmetic import core
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.contract.traits import bind
 
 SHAPES = [(64, 6, 28, 28), (128, 64, 32, 32), (128, 512, 4, 4), (128, 120), (8, 6, 28, 28)]
 LIMITS = {

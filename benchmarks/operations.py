@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.contract.traits import bind
 from bnexp.protocols import Scheduled
 
 CASES = [

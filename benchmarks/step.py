@@ -36,7 +36,8 @@ from bnexp.engine.precision import Precision
 from bnexp.experiment.pieces import make
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
-from bnexp.norms.handling.traits import bind
+from bnexp.models.places import norm_places
+from bnexp.norms.contract.traits import bind
 from bnexp.protocols import Split
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes
@@ -130,7 +131,7 @@ class EngineArm:
         )
         knobs = asdict(self._config.telemetry)
         del knobs["three_way_every"]  # a matter of evaluation, not of a step
-        self._probes, _ = probes(model, total_steps=1, **knobs | {"max_megabytes": 1e9})
+        self._probes, _ = probes(model, norm_places(model), total_steps=1, **knobs | {"max_megabytes": 1e9})
         self._folder = folder
         self.bytes = 0.0
 

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from bnexp.errors import ConfigError
+from bnexp.models.places import unit_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def choose(layers_of_runs: Sequence[Sequence[str]], patterns: Sequence[str], at_
 def _matching(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
     unmatched = [pattern for pattern in patterns if not any(_picks(pattern, name) for name in names)]
     if unmatched:
-        known = ", ".join(short(name) for name in names)
+        known = ", ".join(unit_of(name) for name in names)
         raise ConfigError(
             [f"--layers must name one of the layers {known}; got {pattern!r}" for pattern in unmatched]
         )
@@ -60,9 +61,3 @@ def _picks(pattern: str, name: str) -> bool:
 def layers(tags: Iterable[str], prefix: str) -> list[str]:
     """Return the <layer> of each tag prefix<layer>/..., without repeats, in order."""
     return list(dict.fromkeys(tag[len(prefix) :].split("/")[0] for tag in tags if tag.startswith(prefix)))
-
-
-def short(layer: str) -> str:
-    """Return the unit of a norm's place or a weight: `conv1` for `conv1.norm` and `conv1.linear.weight`."""
-    unit = layer.removesuffix(".norm").removesuffix(".linear.weight")
-    return unit if ".norm." in unit else unit.removesuffix(".weight")

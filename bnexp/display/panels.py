@@ -13,10 +13,10 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from bnexp.analysis.layers import short
 from bnexp.analysis.staleness import judge
 from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
+from bnexp.models.places import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 from bnexp.runs.reading import Series
@@ -150,7 +150,7 @@ def _table(columns: Mapping[str, str], gap: int = 2) -> Table:
 
 
 def _name(layer: str) -> str:
-    name = short(layer)
+    name = unit_of(layer)
     return escape(name if len(name) <= NAME else f"~{name[1 - NAME :]}")
 
 

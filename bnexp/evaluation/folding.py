@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnexp.engine.evaluate import evaluation_mode
 from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
-from bnexp.norms.handling.fold import fold
+from bnexp.norms.modifiers.fold import fold
 from bnexp.protocols import EvalBatches
 
 ROUNDS = 15

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bnexp.data.batches import EvalBatches
 from bnexp.engine.evaluate import evaluation_mode
 from bnexp.engine.precision import Precision
-from bnexp.norms.handling.recalibrate import batch_mode, recalibrate, tracking
+from bnexp.norms.modifiers.recalibrate import batch_mode, recalibrate, tracking
 from bnexp.protocols import Split
 from bnexp.seeding import stream
 

@@ -19,7 +19,9 @@ from bnexp.evaluation import three_way
 from bnexp.experiment import pieces
 from bnexp.experiment.attempts import Attempts
 from bnexp.experiment.weights import load_weights, locate
-from bnexp.norms.handling.freeze_notes import norm_notes
+from bnexp.models.places import norm_places
+from bnexp.norms.modifiers.freeze import freeze_notes
+from bnexp.norms.modifiers.guard import guard_notes
 from bnexp.preflight.course import Course
 from bnexp.preflight.sites import NormSite, substitutes
 from bnexp.preflight.warnings import Prospect, warnings
@@ -91,9 +93,10 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     attempt.finish()
     assert device and splits and model and batches and total_steps and schedule and make_optimizer
     assert sites is not None
-    notes += norm_notes(model, freeze, guard=config.guard, total_steps=total_steps)
+    notes += guard_notes(model, config.guard) + (freeze_notes(freeze, total_steps) if freeze else [])
     model.to(device)
-    optimizer, planned = make_optimizer(model), pieces.course_of(batches, total_steps, freeze)
+    optimizer = pieces.optimizer_of(make_optimizer, model)
+    planned = pieces.course_of(batches, total_steps, freeze)
     inputs = batches.group(0)[0].inputs
     found = warnings(Prospect(config, model, sites, planned, optimizer, inputs))
     pixels, held = batches.pixels, partial(pieces.held_out, config, device, batches.pixels)
@@ -139,8 +142,10 @@ def probes(config: TrainConfig, parts: Parts) -> tuple[list[Probe], list[str]]:
     """
     knobs = asdict(config.telemetry)
     del knobs["three_way_every"]  # a matter of evaluation, not of a step
+    model = parts.learner.model
     return telemetry.probes(
-        parts.learner.model,
+        model,
+        norm_places(model),
         total_steps=parts.total_steps,
         autocast=parts.learner.precision.autocast,
         **knobs,

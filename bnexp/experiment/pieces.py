@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,13 @@ from bnexp.errors import ConfigError
 from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
 from bnexp.models.init import initialize
+from bnexp.models.places import norm_places
 from bnexp.models.unit_notes import unit_notes
-from bnexp.norms.handling.freeze import Freeze, step_of
-from bnexp.norms.handling.ghost import ghost
-from bnexp.norms.handling.guard import guarded
-from bnexp.norms.handling.overlay import running_statistics
-from bnexp.norms.handling.traits import BoundNorm, bind
+from bnexp.norms.contract.traits import BoundNorm, bind
+from bnexp.norms.modifiers.freeze import Freeze, step_of
+from bnexp.norms.modifiers.ghost import ghost
+from bnexp.norms.modifiers.guard import guarded
+from bnexp.norms.modifiers.overlay import running_statistics
 from bnexp.optimization.ranges import LARGEST
 from bnexp.preflight.course import Course, course
 from bnexp.preflight.sites import NormSite, norm_sites, problems
@@ -46,7 +48,16 @@ def make(node: dict[str, Any]) -> Callable[..., Any]:
 
 def try_optimizer(make_optimizer: Callable[..., Any]) -> None:
     """Find mistakes in its knobs before a network is built."""
-    make_optimizer(nn.Linear(1, 1))
+    optimizer_of(make_optimizer, nn.Linear(1, 1))
+
+
+def optimizer_of(make_optimizer: Callable[..., Any], model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of `model`; a user's own may ask for the network alone, without its norms."""
+    positional = Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD
+    parameters = signature(make_optimizer).parameters.values()
+    asked = [p for p in parameters if p.default is p.empty and p.kind in positional]
+    optimizer: torch.optim.Optimizer = make_optimizer(*(model, norm_places(model))[: len(asked)])
+    return optimizer
 
 
 def dataset(config: TrainConfig) -> Dataset:
@@ -160,7 +171,8 @@ def check_last_lr(config: TrainConfig, schedule: Callable[[int], float], total_s
 def freezing(config: TrainConfig, model: nn.Module, total_steps: int) -> Freeze | None:
     if config.freeze_norm.after is None:
         return None
-    freeze = Freeze(model, after=step_of(config.freeze_norm.after, total_steps), what=config.freeze_norm.what)
+    after, norms = step_of(config.freeze_norm.after, total_steps), norm_places(model).values()
+    freeze = Freeze(norms, after=after, what=config.freeze_norm.what)
     freeze(0)
     return freeze
 

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
-from bnexp.analysis.layers import choose, layers, short
+from bnexp.analysis.layers import choose, layers
 from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
 from bnexp.figures.style import new_figure
 from bnexp.figures.subjects import Drawing, Shown, those_with
+from bnexp.models.places import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 
@@ -55,7 +56,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
             _draw_ridges(axes, found[run.name].get(tag, []), run.look.color, height)
-        row[0].set_ylabel(f"{short(layer)}\nstep")
+        row[0].set_ylabel(f"{unit_of(layer)}\nstep")
     for axes, (place, run) in zip(grid[0], columns, strict=True):
         name = textwrap.fill(run.name, LETTERS // len(columns))
         axes.set_title(f"{name}\n{PLACES[place]}", color=run.look.color)

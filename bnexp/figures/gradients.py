@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from bnexp.analysis.layers import choose, short
+from bnexp.analysis.layers import choose
 from bnexp.figures.density import joined
 from bnexp.figures.style import legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, those_with
+from bnexp.models.places import is_of_norm, unit_of
 from bnexp.runs.distribution import Array, Distribution
 
 PREFIX = "gradient/"
@@ -87,7 +88,7 @@ def gaussian(x: Array) -> Array:
 
 def weights(tags: Sequence[str], every: bool) -> list[str]:
     names = [tag.removeprefix(PREFIX) for tag in tags]
-    return names if every else [name for name in names if name.endswith(".weight") and ".norm." not in name]
+    return names if every else [name for name in names if name.endswith(".weight") and not is_of_norm(name)]
 
 
 def _draw_steps(axes: Axes, run: Shown, edges: Array, density: Array) -> None:
@@ -98,7 +99,7 @@ def _set_axes(grid: NDArray[Any], names: Sequence[str], found: Sequence[Distribu
     x = np.linspace(-REACH, REACH, 401)
     for (left, right), name in zip(grid, names, strict=True):
         right.plot(x, gaussian(x), color="0.25", lw=0.8, ls=(0, (1, 2)), zorder=0)
-        left.set_ylabel(short(name))
+        left.set_ylabel(unit_of(name))
     (left, right), (lowest_left, lowest_right) = grid[0], grid[-1]
     left.set(xscale="log", xlim=(least(found), None), ylim=(0, None), title="density per decade")
     right.set_yscale("log", nonpositive="mask")

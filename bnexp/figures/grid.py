@@ -9,9 +9,9 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bnexp.analysis.layers import short
 from bnexp.figures.style import darker, new_figure
 from bnexp.figures.subjects import Shown
+from bnexp.models.places import unit_of
 
 LETTERS = 15  # of a line of a run's name
 LINE_IN = 0.16
@@ -30,7 +30,7 @@ def panels(
         label = row[0].set_ylabel("\n".join(name), rotation=0, ha="right", va="center")
         label.set_color(darker(run.look.color))
     for axes, layer in zip(grid[0], layers, strict=True):
-        axes.set_title(short(layer))
+        axes.set_title(unit_of(layer))
     return figure, grid
 
 

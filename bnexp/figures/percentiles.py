@@ -8,9 +8,10 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from bnexp.analysis.layers import choose, layers, short
+from bnexp.analysis.layers import choose, layers
 from bnexp.figures.style import keep_bulk, legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
+from bnexp.models.places import unit_of
 
 PREFIX = "percentile/"
 NEEDS = "percentile scalars: telemetry=default or full"
@@ -38,7 +39,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
             for run in runs:
                 _draw_run(axes, run, f"{PREFIX}{layer}/{place}")
             keep_bulk(axes)
-        row[0].set_ylabel(f"{short(layer)}\nvalue")
+        row[0].set_ylabel(f"{unit_of(layer)}\nvalue")
     for axes, title in zip(grid[0], PLACES.values(), strict=True):
         axes.set_title(title)
     for axes in grid[-1]:

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from bnexp.analysis.layers import choose, layers, short
+from bnexp.analysis.layers import choose, layers
 from bnexp.figures.style import WIDTH_IN, keep_bulk, legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
+from bnexp.models.places import unit_of
 
 PREFIX = "running_gap/"
 NEEDS = "running statistics: telemetry=default or full, and a norm that has them (norm=custom or builtin)"
@@ -50,7 +51,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
             _draw_gap(column[3], run, f"{PREFIX}{layer}/var")
         for axes in column[:2]:
             keep_bulk(axes)
-        column[0].set_title(short(layer))
+        column[0].set_title(unit_of(layer))
         column[-1].set_xlabel("step")
     for row, title in zip(grid, ROWS, strict=True):
         row[0].set_ylabel(title)

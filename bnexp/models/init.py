@@ -15,6 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bnexp.errors import ConfigError
+from bnexp.models.places import is_of_norm
 from bnexp.seeding import stream
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -40,7 +41,7 @@ def initialize(model: nn.Module, scheme: Scheme, seed: int) -> None:
     A network with an `OwnStart` then makes it.
     """
     for name, layer in model.named_modules():
-        if isinstance(layer, LAYERS) and "norm" not in name.split("."):
+        if isinstance(layer, LAYERS) and not is_of_norm(name):
             fan_in = layer.weight[0].numel()
             for kind, parameter in layer.named_parameters(recurse=False):
                 values = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")

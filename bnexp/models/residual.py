@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.models.limits import require_choice
+from bnexp.models.places import norm_places
 from bnexp.models.unit import Unit
 from bnexp.models.weight_standardization import StandardizedConv2d
 
@@ -57,12 +58,13 @@ def require_start(residual: str, model: nn.Module, placement: str) -> None:
             "model.residual=fixup needs branches that end in a convolution, got placement=post; take "
             "placement=pre or preact, or model.residual=skipinit"
         )
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "norm" and not isinstance(module, nn.Identity):
+    for name, norm in norm_places(model).items():
+        if not isinstance(norm, nn.Identity):
             raise ConfigError(
-                f"model.residual={residual} is for networks without norms, got {type(module).__name__} at "
+                f"model.residual={residual} is for networks without norms, got {type(norm).__name__} at "
                 f"{name}; take norm=none or model.residual=plain"
             )
+    for module in model.modules():
         if residual == "fixup" and isinstance(module, StandardizedConv2d):
             raise ConfigError(
                 "model.residual=fixup scales weights, which weight_standardization undoes; take "

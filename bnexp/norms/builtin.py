@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from bnexp.errors import ConfigError
-from bnexp.norms.handling.ranges import check_knobs
-from bnexp.norms.handling.traits import traits
+from bnexp.norms.contract.arguments import check_knobs
+from bnexp.norms.contract.traits import traits
 
 LAYERS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

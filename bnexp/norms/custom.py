@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms.arithmetic import compiled, moments
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
-from bnexp.norms.handling.ranges import RunningVar, check_knobs, check_running_var
-from bnexp.norms.handling.shapes import check_input
+from bnexp.norms.contract.arguments import RunningVar, check_input, check_knobs, check_running_var
 
 
 class CustomNorm(nn.Module):

@@ -11,9 +11,8 @@ from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic import moments
 from bnexp.norms.arithmetic.example_moments import moments_NC, over_positions, pooled_var
 from bnexp.norms.arithmetic.moments import across, cast, widen
+from bnexp.norms.contract.arguments import check_input, check_knobs
 from bnexp.norms.group import choose_groups
-from bnexp.norms.handling.ranges import check_knobs
-from bnexp.norms.handling.shapes import check_input
 
 
 class EvoNormB0(nn.Module):

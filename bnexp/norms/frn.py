@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from bnexp.norms.arithmetic.example_moments import mean_square_NC, over_positions
 from bnexp.norms.arithmetic.moments import across, cast, widen
-from bnexp.norms.handling.ranges import check_knobs
-from bnexp.norms.handling.shapes import check_input
+from bnexp.norms.contract.arguments import check_input, check_knobs
 
 
 class FilterResponseNorm(nn.Module):

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.norms.arithmetic import moments
-from bnexp.norms.handling.ranges import check_knobs
-from bnexp.norms.handling.shapes import check_input
+from bnexp.norms.contract.arguments import check_input, check_knobs
 
 
 class FrozenNorm(nn.Module):

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import nn
 
 from bnexp.errors import ConfigError
-from bnexp.norms.handling.ranges import check_knobs
+from bnexp.norms.contract.arguments import check_knobs
 
 MOST_GROUPS = 32
 

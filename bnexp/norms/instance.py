@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic.moments import cast, normalized_from, widen
-from bnexp.norms.handling.ranges import check_knobs, check_values
-from bnexp.norms.handling.traits import traits
+from bnexp.norms.contract.arguments import check_knobs, check_values
+from bnexp.norms.contract.traits import traits
 
 
 @traits(removes_channel_mean=True, needs_extent=True)

@@ -7,8 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnexp.norms.contract.arguments import check_knobs, check_values
 from bnexp.norms.group import group_norm
-from bnexp.norms.handling.ranges import check_knobs, check_values
 
 
 def layer_norm(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic.correction import normalize_rescaled
+from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.ranges import RunningVar
 
 Function = TypeVar("Function", bound=Callable[..., object])
 _outside_graphs: Callable[[Function], Function] = torch.compiler.disable  # it cannot trace a generator

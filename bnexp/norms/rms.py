@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.norms.arithmetic.moments import cast, widen
-from bnexp.norms.handling.ranges import check_knobs, check_values
+from bnexp.norms.contract.arguments import check_knobs, check_values
 
 
 class RMSNorm(nn.RMSNorm):

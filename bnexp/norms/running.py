@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
+from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.ranges import RunningVar
 
 
 class RunningNorm(CustomNorm):

@@ -12,8 +12,8 @@ from torch.autograd.function import once_differentiable
 
 from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic import moments
+from bnexp.norms.contract.arguments import check_input
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.shapes import check_input
 
 Wrapped = TypeVar("Wrapped", bound=Callable[..., object])
 _outside_graphs: Callable[[Wrapped], Wrapped] = torch.compiler.disable  # processes must meet in one order

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, distributed, nn
 
 from bnexp.errors import ShapeError
-from bnexp.norms.handling.ranges import check_knobs
+from bnexp.norms.contract.arguments import check_knobs
 
 
 class SyncBuiltinNorm(nn.SyncBatchNorm):

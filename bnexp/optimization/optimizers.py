@@ -1,13 +1,13 @@
 """Optimizers: torch's, built from a network, with or without weight decay on norms and biases.
 
 torch decays every parameter alike. Decay of a norm's weight and bias, and of biases, changes what is studied:
-`decay_norm=False` puts them in a parameter group of their own without decay. A norm's parameters are those of
-any submodule named `norm`, whatever their shape.
+`decay_norm=False` puts them in a parameter group of their own without decay. A norm's parameters are all that
+it holds, whatever their shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from bnexp.optimization.ranges import range_problem, refuse
 
 def sgd(
     model: nn.Module,
+    norms: Mapping[str, nn.Module],
     *,
     lr: float = 0.05,
     momentum: float = 0.9,
@@ -29,6 +30,7 @@ def sgd(
     """Return stochastic gradient descent: v = momentum v + g, w = w - lr v, with g + weight_decay w for g.
 
     Args:
+        norms: the network's norms by qualified name.
         momentum: weight of the old velocity, in [0, 1).
         nesterov: step along g + momentum v.
         decay_norm: False spares norms and biases the decay.
@@ -40,12 +42,13 @@ def sgd(
     if nesterov and not momentum:
         problems.append("optimizer.nesterov=true needs optimizer.momentum above 0, got 0")
     refuse(problems)
-    groups = parameter_groups(model, weight_decay, decay_norm)
+    groups = parameter_groups(model, norms.values(), weight_decay, decay_norm)
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
 
 
 def adam(
     model: nn.Module,
+    norms: Mapping[str, nn.Module],
     *,
     lr: float = 1e-3,
     betas: Sequence[float] = (0.9, 0.999),
@@ -56,6 +59,7 @@ def adam(
     """Return Adam; its weight decay is added to the gradient, and so scaled by the adaptive step.
 
     Args:
+        norms: the network's norms by qualified name.
         betas: weights of the old first and second moments, each in [0, 1).
         eps: added to the root of the second moment.
         decay_norm: False spares norms and biases the decay.
@@ -64,12 +68,13 @@ def adam(
     Source: Kingma & Ba 2015, arXiv:1412.6980, Alg. 1; torch.optim.Adam.
     """
     refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
-    groups = parameter_groups(model, weight_decay, decay_norm)
+    groups = parameter_groups(model, norms.values(), weight_decay, decay_norm)
     return torch.optim.Adam(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
 
 def adamw(
     model: nn.Module,
+    norms: Mapping[str, nn.Module],
     *,
     lr: float = 1e-3,
     betas: Sequence[float] = (0.9, 0.999),
@@ -83,27 +88,26 @@ def adamw(
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101, Alg. 2; torch.optim.AdamW.
     """
     refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
-    groups = parameter_groups(model, weight_decay, decay_norm)
+    groups = parameter_groups(model, norms.values(), weight_decay, decay_norm)
     return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_norm: bool) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, norms: Iterable[nn.Module], weight_decay: float, decay_norm: bool
+) -> list[dict[str, Any]]:
     """Return one group of all parameters, or with `decay_norm` false those with and those without decay."""
     if decay_norm:
         return [{"name": "all", "params": list(model.parameters()), "weight_decay": weight_decay}]
+    of_norms = {parameter for norm in norms for parameter in norm.parameters()}
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (spared if _is_norm_or_bias(name) else decayed).append(parameter)
+        is_bias = name.rpartition(".")[2] == "bias"
+        (spared if is_bias or parameter in of_norms else decayed).append(parameter)
     return [
         {"name": "decayed", "params": decayed, "weight_decay": weight_decay},
         {"name": "norms_and_biases", "params": spared, "weight_decay": 0.0},
     ]
-
-
-def _is_norm_or_bias(name: str) -> bool:
-    *modules, parameter = name.split(".")
-    return "norm" in modules or parameter == "bias"
 
 
 def _shared_problems(lr: float, weight_decay: float) -> list[str]:

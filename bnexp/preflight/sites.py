@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
-from bnexp.norms.handling.freeze import Freezable
-from bnexp.norms.handling.ghost import batches_measured
+from bnexp.models.places import norm_places
+from bnexp.norms.modifiers.freeze import Freezable
+from bnexp.norms.modifiers.ghost import batches_measured
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Norm
 
         return hook
 
-    norms = [(name, module) for name, module in model.named_modules() if name.rpartition(".")[2] == "norm"]
-    handles = [module.register_forward_pre_hook(record(name)) for name, module in norms]
+    norms = norm_places(model)
+    handles = [norm.register_forward_pre_hook(record(name)) for name, norm in norms.items()]
     try:
         with evaluation_mode(model), torch.no_grad():
             model(torch.zeros(2, *image_shape, device=next(model.parameters()).device))

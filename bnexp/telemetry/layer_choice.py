@@ -2,51 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
-
-from torch import nn
+from typing import TypeVar
 
 SHOWN = 30
+Part = TypeVar("Part")
 
 
-def norm_layers(model: nn.Module, patterns: Sequence[str] = ("*",)) -> dict[str, nn.Module]:
-    """Return the places of norms by qualified name, `Identity` where there is none: modules named `norm`."""
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if name.rpartition(".")[2] == "norm" and _picked(name, patterns)
-    }
+def picked(parts: Mapping[str, Part], patterns: Sequence[str]) -> dict[str, Part]:
+    """Return the parts whose qualified names a pattern picks: those it matches, and everything under these.
 
-
-def parameters(model: nn.Module, patterns: Sequence[str] = ("*",)) -> dict[str, nn.Parameter]:
-    """Return the parameters by qualified name."""
-    return {name: p for name, p in model.named_parameters() if _picked(name, patterns)}
-
-
-def unmatched(model: nn.Module, patterns: Sequence[str]) -> list[str]:
-    """Return a line, with the names that exist, for each pattern that picks nothing.
-
-    A pattern picks the name that it matches and everything under it: `conv1` the layer `conv1.norm` and the
-    parameter `conv1.linear.weight`. `*` and `?` match dots too.
+    `conv1` picks the layer `conv1.norm` and the parameter `conv1.linear.weight`. `*` and `?` match dots too.
     """
-    names = [*norm_layers(model), *parameters(model)]
+    return {name: part for name, part in parts.items() if _picks(patterns, name)}
+
+
+def unmatched(norms: Iterable[str], parameters: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Return a line, with the names that exist, for each pattern that picks no norm and no parameter."""
+    norms, parameters = list(norms), list(parameters)
+    names = _listed(norms, parameters)
     return [
-        f"telemetry.layers must match layers of this network, got {pattern!r}: take {_listed(names)}"
+        f"telemetry.layers must match layers of this network, got {pattern!r}: take {names}"
         for pattern in patterns
-        if not any(_picked(name, [pattern]) for name in names)
+        if not any(_picks([pattern], name) for name in [*norms, *parameters])
     ]
 
 
-def _picked(name: str, patterns: Iterable[str]) -> bool:
+def _picks(patterns: Iterable[str], name: str) -> bool:
     steps = name.split(".")
     above = [".".join(steps[:depth]) for depth in range(1, len(steps) + 1)]
     return any(fnmatchcase(one, pattern) for pattern in patterns for one in above)
 
 
-def _listed(names: Sequence[str]) -> str:
-    """Name the units and the layers outside of units, in the order of the network."""
-    layers = [name if name.endswith(".norm") else name.rpartition(".")[0] for name in names]
-    units = list(dict.fromkeys(layer.removesuffix(".norm").removesuffix(".linear") for layer in layers))
-    more = [f"{len(units) - SHOWN} more"] if len(units) > SHOWN else []
-    return ", ".join(units[:SHOWN] + more)
+def _listed(norms: Sequence[str], parameters: Sequence[str]) -> str:
+    """Name the units, which hold a norm, and the layers outside of units, in the order of the network."""
+    units = [name.rpartition(".")[0] for name in norms]
+    layers = [name.rpartition(".")[0] for name in parameters]
+    outside = [layer for layer in layers if not any(f"{layer}.".startswith(f"{unit}.") for unit in units)]
+    names = list(dict.fromkeys([*units, *outside]))
+    more = [f"{len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join(names[:SHOWN] + more)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,13 +15,14 @@ from bnexp.telemetry.budget import histogram_bytes, histogram_interval
 from bnexp.telemetry.gradient_norm import GradientNorm
 from bnexp.telemetry.gradients import GradientProbe
 from bnexp.telemetry.intervals import Intervals
-from bnexp.telemetry.layer_choice import norm_layers, parameters, unmatched
+from bnexp.telemetry.layer_choice import picked, unmatched
 from bnexp.telemetry.layer_probe import LayerProbe
 from bnexp.telemetry.running_stats import RunningStatistics
 
 
 def probes(
     model: nn.Module,
+    norms: Mapping[str, nn.Module],
     *,
     total_steps: int,
     scalars_every: int | None,
@@ -35,16 +36,18 @@ def probes(
 
     Args:
         model: the network as it will be trained, on its device; the probes keep its modules.
+        norms: its norms' places by qualified name.
         autocast: the number format of its training passes.
         The others are `bnexp.config.Telemetry`'s.
     Raises:
         ConfigError: a pattern that picks nothing, a channel below 0, or no room at all.
     """
-    if problems := unmatched(model, layers) + _impossible(channels, max_megabytes):
+    parameters = dict(model.named_parameters())
+    if problems := unmatched(norms, parameters, layers) + _impossible(channels, max_megabytes):
         raise ConfigError(problems)
-    norms, picked = norm_layers(model, layers), parameters(model, layers)
+    norms, parameters = picked(norms, layers), picked(parameters, layers)
     activations, running = Activations(list(norms)), RunningStatistics(norms, channels)
-    tags = activations.histogram_tags + running.histogram_tags + [f"gradient/{name}" for name in picked]
+    tags = activations.histogram_tags + running.histogram_tags + [f"gradient/{name}" for name in parameters]
     notes = []
     if histograms_every is not None:
         histograms_every, note = histogram_interval(
@@ -55,7 +58,7 @@ def probes(
     found: list[Probe] = [
         GradientNorm(scalars_every),
         LayerProbe(norms, [activations, running], intervals, autocast),
-        GradientProbe(picked, intervals),
+        GradientProbe(parameters, intervals),
     ]
     return found, notes
 

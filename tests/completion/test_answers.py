@@ -24,7 +24,7 @@ from bnexp.composition.compose import as_yaml, compose
 from bnexp.models.blocks import ACTIVATIONS
 from bnexp.models.residual import RESIDUALS
 from bnexp.norms.arithmetic.compiled import CORES
-from bnexp.norms.handling.ranges import RunningVar
+from bnexp.norms.contract.arguments import RunningVar
 
 pytestmark = pytest.mark.usefixtures("folder")
 

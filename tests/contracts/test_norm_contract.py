@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from bnexp.models.dropout import seed_noise
-from bnexp.norms.handling.traits import BoundNorm, bind
+from bnexp.norms.contract.traits import BoundNorm, bind
 
 FOLDER = Path(__file__).parents[2] / "conf" / "norm"
 CHOICES = sorted(FOLDER.rglob("*.yaml"))

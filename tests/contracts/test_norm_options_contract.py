@@ -12,11 +12,11 @@ from oracles import assert_close
 from test_norm_contract import CHOICES, CONV, DENSE, draw, read
 from torch import Tensor, nn
 
-from bnexp.norms.handling.freeze import Freeze
-from bnexp.norms.handling.ghost import ghost
-from bnexp.norms.handling.guard import guarded
-from bnexp.norms.handling.overlay import running_statistics
-from bnexp.norms.handling.traits import BoundNorm, bind
+from bnexp.norms.contract.traits import BoundNorm, bind
+from bnexp.norms.modifiers.freeze import Freeze
+from bnexp.norms.modifiers.ghost import ghost
+from bnexp.norms.modifiers.guard import guarded
+from bnexp.norms.modifiers.overlay import running_statistics
 
 State = dict[str, Tensor]
 EXAMPLES, NORM_BATCH, CHUNKS = 13, 4, (4, 4, 5)
@@ -178,7 +178,7 @@ def test_a_guard_keeps_the_buffers_and_not_the_output(
 @shapes
 def test_frozen_statistics_make_training_evaluation(factory: BoundNorm, shape: tuple[int, ...]) -> None:
     plain, layer = pair(factory, factory, shape)
-    freeze = Freeze(nn.ModuleDict({"norm": layer}), after=5, what="statistics")
+    freeze = Freeze([layer], after=5, what="statistics")
     before = copy.deepcopy(layer.state_dict())
     freeze(5)
     layer.train()

@@ -16,7 +16,7 @@ from bnexp.engine.evaluate import evaluate
 from bnexp.errors import ConfigError
 from bnexp.evaluation.three_way import Examples, compare, notes, scalars
 from bnexp.experiment.assembly import build, compared_examples
-from bnexp.norms.handling.recalibrate import recalibrate, tracking
+from bnexp.norms.modifiers.recalibrate import recalibrate, tracking
 from bnexp.protocols import Split
 
 KINDS = ("running", "batch", "recalibrated")

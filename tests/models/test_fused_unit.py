@@ -18,7 +18,7 @@ from bnexp.models.simple_cnn import SimpleCNN
 from bnexp.models.unit import FusedUnit, Unit
 from bnexp.models.unit_notes import unit_notes
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.fold import fold
+from bnexp.norms.modifiers.fold import fold
 
 IMAGE = (3, 9, 8)
 

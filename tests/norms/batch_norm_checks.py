@@ -16,8 +16,8 @@ from oracles import (
 from torch import Tensor
 
 from bnexp.errors import ShapeError
+from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.ranges import RunningVar
 
 SHAPES = [(7, 3), (2, 3), (5, 3, 4), (2, 3, 4, 5), (1, 3, 2, 2), (2, 3, 2, 3, 2)]
 WIDE_EPS = 0.5  # of the size of the variance, so that its place in the formula shows

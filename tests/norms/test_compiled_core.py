@@ -16,8 +16,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic import compiled, core
 from bnexp.norms.arithmetic.derivatives import normalize_by_batch
+from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.ranges import RunningVar
 
 pytestmark = [
     pytest.mark.skipif(core.load() is None, reason="no C compiler here"),

@@ -12,8 +12,8 @@ from oracles import assert_close, running_statistics, to_array
 from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.evonorm import EvoNormB0, EvoNormS0
-from bnexp.norms.handling.traits import bind
 
 EPS = 0.5
 SHAPES = [(4, 6), (3, 6, 5), (2, 6, 3, 4), (1, 6, 2, 2, 2)]

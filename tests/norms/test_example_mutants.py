@@ -18,9 +18,9 @@ from bnexp.norms.arithmetic import moments
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.evonorm import EvoNormB0
 from bnexp.norms.frn import FilterResponseNorm
-from bnexp.norms.handling import ghost
-from bnexp.norms.handling.ghost import GhostBatches
-from bnexp.norms.handling.recalibrate import Population
+from bnexp.norms.modifiers import ghost
+from bnexp.norms.modifiers.ghost import GhostBatches
+from bnexp.norms.modifiers.recalibrate import Population
 
 moments_NC, pooled_var, move = evonorm.moments_NC, evonorm.pooled_var, moments.move
 merged_moments, mean_square_NC, frn_init = (

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.evonorm import EvoNormB0
-from bnexp.norms.handling.fold import fold
-from bnexp.norms.handling.recalibrate import tracking
+from bnexp.norms.modifiers.fold import fold
+from bnexp.norms.modifiers.recalibrate import tracking
 
 
 def settled(model: nn.Module) -> nn.Module:

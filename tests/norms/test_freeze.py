@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from bnexp.models.places import norm_places
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
-from bnexp.norms.handling.freeze import Freeze, step_of
+from bnexp.norms.modifiers.freeze import Freeze, step_of
 
 
 def network() -> nn.Sequential:
@@ -54,7 +55,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_the_rest_learns(what: str, after: 
     start = network()
     before = trained(start, None, range(after)) if after else copy.deepcopy(start.state_dict())
     model = network()
-    freeze = Freeze(model, after=after, what=what)
+    freeze = Freeze(norm_places(model).values(), after=after, what=what)
     trained(model, freeze, range(after))
     state = trained(model, freeze, range(after, after + 3))
     moved = kinds(state, before)
@@ -63,7 +64,7 @@ def test_what_is_frozen_stays_bit_for_bit_and_the_rest_learns(what: str, after: 
 
 def test_training_mode_does_not_thaw_and_evaluation_is_restored() -> None:
     model = network()
-    freeze = Freeze(model, after=2, what="statistics")
+    freeze = Freeze(norm_places(model).values(), after=2, what="statistics")
     freeze(2)
     model.eval()
     model.train()
@@ -76,7 +77,7 @@ def test_training_mode_does_not_thaw_and_evaluation_is_restored() -> None:
 
 def test_the_state_follows_from_the_step_in_any_order() -> None:
     model = network()
-    freeze = Freeze(model, after=2, what="both")
+    freeze = Freeze(norm_places(model).values(), after=2, what="both")
     for step in (0, 1, 2, 5, 1, 2, 0):
         freeze(step)
         norm = model.get_submodule("0.norm")
@@ -92,7 +93,7 @@ def test_a_norm_inside_a_norm_is_frozen_with_it() -> None:
     outer.add_module("norm", CustomNorm(6, ()))
     model = nn.Sequential()
     model.add_module("norm", outer)
-    freeze = Freeze(model, after=0, what="both")
+    freeze = Freeze(norm_places(model).values(), after=0, what="both")
     assert freeze.layers == [outer]
     freeze(0)
     model.train()

@@ -12,8 +12,8 @@ from oracles import Array, assert_close, to_array
 from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.frn import FilterResponseNorm
-from bnexp.norms.handling.traits import bind
 
 EPS = 0.5
 SHAPES = [(2, 3, 5), (2, 3, 4, 3), (1, 3, 2, 2, 2)]

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
 from bnexp.norms.builtin import batch_norm as builtin
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.ghost import chunk_sizes, ghost
-from bnexp.norms.handling.guard import guarded
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.modifiers.ghost import chunk_sizes, ghost
+from bnexp.norms.modifiers.guard import guarded
 from bnexp.norms.none import identity
 
 EPS = 0.5  # of the size of the variance, so that its place in the formula shows

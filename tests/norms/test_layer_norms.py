@@ -12,9 +12,9 @@ from oracles import assert_close, to_array
 from torch import nn
 
 from bnexp.errors import ConfigError, ShapeError
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
-from bnexp.norms.handling.traits import bind
 from bnexp.norms.instance import InstanceNorm, instance_norm
 from bnexp.norms.layer import LayerNormPixel, layer_group_norm, layer_norm
 from bnexp.norms.rms import RMSNorm

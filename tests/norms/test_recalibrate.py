@@ -15,7 +15,7 @@ from torch.optim.swa_utils import update_bn
 from bnexp.errors import ConfigError
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.evonorm import EvoNormB0
-from bnexp.norms.handling.recalibrate import batch_mode, recalibrate, tracking
+from bnexp.norms.modifiers.recalibrate import batch_mode, recalibrate, tracking
 
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 

@@ -18,9 +18,9 @@ from torch import nn
 
 from bnexp.models.blocks import Units
 from bnexp.models.resnet import ResNet
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.evonorm import EvoNormB0, EvoNormS0
 from bnexp.norms.frn import FilterResponseNorm
-from bnexp.norms.handling.traits import bind
 from bnexp.norms.layer import LayerNormPixel
 from bnexp.norms.rms import RMSNorm
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from bnexp.errors import ConfigError
 from bnexp.norms.builtin import batch_norm
+from bnexp.norms.contract.traits import bind, traits
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.traits import bind, traits
 from bnexp.protocols import NormFactory
 
 Make = Callable[..., nn.Module]

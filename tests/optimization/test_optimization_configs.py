@@ -36,7 +36,7 @@ def test_yaml_lists_exactly_the_knobs_with_their_defaults(path):
 
 @pytest.mark.parametrize("path", OPTIMIZERS, ids=lambda path: path.stem)
 def test_optimizer_yaml_builds(path):
-    optimizer = instantiate(load(path), _convert_="all")(nn.Linear(2, 2))
+    optimizer = instantiate(load(path), _convert_="all")(nn.Linear(2, 2), {})
     assert optimizer.param_groups[0]["lr"] == load(path)["lr"]
 
 

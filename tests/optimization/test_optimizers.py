@@ -45,7 +45,7 @@ def moved_by_decay(build):
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    build(model).step()
+    build(model, {"conv1.norm": model["conv1"]["norm"]}).step()
     return {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
 
 
@@ -59,7 +59,7 @@ def test_decay_reaches_everything_unless_told_to_spare_norms_and_biases(build):
 @pytest.mark.parametrize("decay_norm", [True, False])
 def test_every_parameter_is_in_one_group(decay_norm):
     model = network()
-    optimizer = sgd(model, decay_norm=decay_norm)
+    optimizer = sgd(model, {"conv1.norm": model["conv1"]["norm"]}, decay_norm=decay_norm)
     grouped = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(grouped) == sorted(id(p) for p in model.parameters())
 
@@ -78,7 +78,7 @@ def test_steps_are_torchs(twin, decay_norm):
     build, torchs = TWINS[twin]
     ours, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
-    one = build(ours, decay_norm=decay_norm)
+    one = build(ours, {}, decay_norm=decay_norm)
     knobs = {**build.keywords, **({"betas": (0.8, 0.9)} if "betas" in build.keywords else {})}
     spared = {"params": [theirs.bias], **({} if decay_norm else {"weight_decay": 0.0})}
     two = torchs([{"params": [theirs.weight]}, spared], **knobs)
@@ -102,7 +102,7 @@ def test_a_learning_rate_of_zero_is_allowed_and_moves_nothing(build):
 @pytest.mark.parametrize("value", [-0.1, math.nan, "fast", None, True])
 def test_impossible_rates_are_refused(build, knob, value):
     with pytest.raises(ConfigError, match=rf"^optimizer\.{knob} must be a number of at least 0, got "):
-        build(network(), **{knob: value})
+        build(network(), {}, **{knob: value})
 
 
 @pytest.mark.parametrize("build", [sgd, adam, adamw])
@@ -110,14 +110,14 @@ def test_impossible_rates_are_refused(build, knob, value):
 @pytest.mark.parametrize("value", [math.inf, 1e40, 10**40])
 def test_rates_beyond_float32_must_be_finite(build, knob, value):
     with pytest.raises(ConfigError, match=rf"^optimizer\.{knob} must be finite, .* got (inf|1)"):
-        build(network(), **{knob: value})
+        build(network(), {}, **{knob: value})
 
 
 @pytest.mark.parametrize("build", [adam, adamw])
 def test_adams_first_step_must_be_finite_too(build):
     """It is lr / (1 - beta1)."""
     with pytest.raises(ConfigError, match=r"^optimizer\.lr / \(1 - optimizer\.betas\[0\]\) must be finite"):
-        build(network(), lr=1e38)
+        build(network(), {}, lr=1e38)
     assert moved_by_decay(partial(build, lr=1e37, weight_decay=0.0)) is not None
 
 
@@ -136,14 +136,14 @@ def test_adams_first_step_must_be_finite_too(build):
 )
 def test_impossible_knobs_are_refused_in_one_line(build, problem):
     with pytest.raises(ConfigError, match=f"^{problem}") as caught:
-        build(network())
+        build(network(), {})
     assert len(caught.value.problems) == 1
     assert "\n" not in str(caught.value)
 
 
 def test_several_mistakes_are_reported_together():
     with pytest.raises(ConfigError) as caught:
-        sgd(network(), lr=-1, weight_decay=-2, momentum=3)
+        sgd(network(), {}, lr=-1, weight_decay=-2, momentum=3)
     assert [problem.split()[0] for problem in caught.value.problems] == [
         "optimizer.lr",
         "optimizer.weight_decay",

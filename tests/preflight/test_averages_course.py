@@ -9,10 +9,10 @@ import torch
 
 from bnexp.data.epoch import Epoch
 from bnexp.norms.builtin import batch_norm
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
-from bnexp.norms.handling.ghost import ghost
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.modifiers.ghost import ghost
 from bnexp.preflight.course import course, half_life, initial_share, row
 from bnexp.preflight.sites import NormSite
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
-from bnexp.norms.handling.traits import bind
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.instance import instance_norm
 from bnexp.norms.none import identity
 from bnexp.preflight.sites import norm_sites, substitutes

@@ -4,6 +4,7 @@ import pytest
 import torch
 import watched
 
+from bnexp.models.places import norm_places
 from bnexp.protocols import Measurement
 from bnexp.telemetry.budget import histogram_bytes, histogram_interval
 from bnexp.telemetry.probes import probes
@@ -52,6 +53,7 @@ def test_the_size_is_that_of_tensorboard_s_file_with_some_room(tmp_path, network
     model = watched.network(network, norm)
     found, _ = probes(
         model,
+        norm_places(model),
         total_steps=1,
         scalars_every=None,
         histograms_every=1,

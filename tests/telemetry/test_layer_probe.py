@@ -11,8 +11,8 @@ from oracles import assert_close
 from torch import nn
 
 from bnexp.models.dropout import Dropout, seed_noise
+from bnexp.models.places import norm_places
 from bnexp.telemetry.intervals import Intervals
-from bnexp.telemetry.layer_choice import norm_layers
 from bnexp.telemetry.layer_probe import LayerProbe
 
 
@@ -43,7 +43,7 @@ class Recorder:
 
 def recording(model, intervals=None):
     recorder = Recorder()
-    return LayerProbe(norm_layers(model), [recorder], intervals or Intervals(1, 1)), recorder
+    return LayerProbe(norm_places(model), [recorder], intervals or Intervals(1, 1)), recorder
 
 
 def traces(model):
@@ -70,7 +70,7 @@ def test_every_layer_is_shown_once_with_what_the_network_computed():
     model, batch = watched.network(), watched.images()
     probe, recorder = recording(model)
     watched.look([probe], model, batch)
-    assert list(recorder.inputs) == list(recorder.outputs) == list(norm_layers(model))
+    assert list(recorder.inputs) == list(recorder.outputs) == list(norm_places(model))
     bare = watched.network()
     assert torch.equal(recorder.inputs["conv1.norm"], bare.conv1.linear(batch.inputs))
     assert torch.equal(recorder.outputs["conv1.norm"], bare.conv1.norm(bare.conv1.linear(batch.inputs)))
@@ -156,7 +156,7 @@ def test_nothing_is_left_when_the_step_dies(where):
 
 def test_nothing_is_left_when_setting_up_dies():
     model = watched.network()
-    probe = LayerProbe(norm_layers(model) | {"zz": None}, [Recorder()], Intervals(1, 1))
+    probe = LayerProbe(norm_places(model) | {"zz": None}, [Recorder()], Intervals(1, 1))
     with pytest.raises(TypeError), probe.watching(model, watched.images(), 0):
         pass
     assert traces(model) == 0
@@ -290,7 +290,7 @@ def compiled_and_looked_at(autocast):
     model = noisy()
     model.compile(backend="eager")  # the backend does not matter: nothing is compiled until a pass
     recorder = Recorder()
-    probe = LayerProbe(norm_layers(model), [recorder], Intervals(1, 1), autocast)
+    probe = LayerProbe(norm_places(model), [recorder], Intervals(1, 1), autocast)
     inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     with probe.watching(model, watched.Batch(inputs, torch.zeros(6)), 0):
         pass

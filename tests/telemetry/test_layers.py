@@ -3,22 +3,18 @@
 import pytest
 import watched
 
-from bnexp.telemetry.layer_choice import norm_layers, parameters, unmatched
+from bnexp.models.places import norm_places
+from bnexp.telemetry.layer_choice import picked, unmatched
 
 LENET_NORMS = ["conv1.norm", "conv2.norm", "dense1.norm", "dense2.norm"]
 
 
-@pytest.mark.parametrize("norm", watched.NORMS)
-def test_every_unit_has_a_place_of_a_norm_whatever_stands_there(norm):
-    assert list(norm_layers(watched.network(norm=norm))) == LENET_NORMS
-
-
-def test_shortcuts_of_a_residual_network_count_too():
-    assert "stage2.0.shortcut.norm" in norm_layers(watched.network("resnet"))
+def names_of(model):
+    return norm_places(model), dict(model.named_parameters())
 
 
 @pytest.mark.parametrize(
-    ("patterns", "picked"),
+    ("patterns", "names"),
     [
         (["*"], LENET_NORMS),
         (["conv1"], ["conv1.norm"]),
@@ -30,12 +26,12 @@ def test_shortcuts_of_a_residual_network_count_too():
         ([], []),
     ],
 )
-def test_patterns_pick_layers_by_their_own_or_their_units_name(patterns, picked):
-    assert list(norm_layers(watched.network(), patterns)) == picked
+def test_patterns_pick_layers_by_their_own_or_their_units_name(patterns, names):
+    assert list(picked(norm_places(watched.network()), patterns)) == names
 
 
 @pytest.mark.parametrize(
-    ("pattern", "picked"),
+    ("pattern", "names"),
     [
         ("conv1", ["conv1.linear.weight", "conv1.norm.weight", "conv1.norm.bias"]),
         ("conv1.norm", ["conv1.norm.weight", "conv1.norm.bias"]),
@@ -44,16 +40,16 @@ def test_patterns_pick_layers_by_their_own_or_their_units_name(patterns, picked)
         ("stage1", []),
     ],
 )
-def test_patterns_pick_parameters_by_their_own_or_a_module_s_name(pattern, picked):
-    assert list(parameters(watched.network(), [pattern])) == picked
+def test_patterns_pick_parameters_by_their_own_or_a_module_s_name(pattern, names):
+    assert list(picked(dict(watched.network().named_parameters()), [pattern])) == names
 
 
 def test_a_pattern_picks_no_other_layer_that_begins_like_it():
-    assert list(norm_layers(watched.network("resnet"), ["stage1.0.conv"])) == []
+    assert picked(norm_places(watched.network("resnet")), ["stage1.0.conv"]) == {}
 
 
 def test_a_pattern_that_picks_nothing_is_one_line_each_with_the_names_that_exist():
-    assert unmatched(watched.network(), ["conv1", "conv9", "norm"]) == [
+    assert unmatched(*names_of(watched.network()), ["conv1", "conv9", "norm"]) == [
         f"telemetry.layers must match layers of this network, got '{pattern}': "
         "take conv1, conv2, dense1, dense2, classifier"
         for pattern in ("conv9", "norm")
@@ -62,10 +58,10 @@ def test_a_pattern_that_picks_nothing_is_one_line_each_with_the_names_that_exist
 
 def test_a_deep_network_s_names_are_cut_short(monkeypatch):
     monkeypatch.setattr("bnexp.telemetry.layer_choice.SHOWN", 3)
-    (line,) = unmatched(watched.network("resnet"), ["conv9"])
+    (line,) = unmatched(*names_of(watched.network("resnet")), ["conv9"])
     assert line.endswith("take stem, stage1.0.conv1, stage1.0.conv2, 7 more")
 
 
 @pytest.mark.parametrize("patterns", [["*"], [], ["classifier"], ["conv1", "dense2.norm.bias"]])
 def test_patterns_that_pick_something_are_fine(patterns):
-    assert unmatched(watched.network(), patterns) == []
+    assert unmatched(*names_of(watched.network()), patterns) == []

@@ -14,6 +14,7 @@ from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.learner import Learner
 from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
+from bnexp.models.places import norm_places
 from bnexp.telemetry.budget import histogram_bytes
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes
@@ -70,7 +71,7 @@ def train(folder, *, steps=4, norm="custom", dies_at=None, **knobs):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     precision = Precision("float32", torch.device("cpu"))
     learner = Learner(model, optimizer, precision.scaler(), precision, {})
-    found, _ = probes(model, **KNOBS | knobs)
+    found, _ = probes(model, norm_places(model), **KNOBS | knobs)
     if dies_at is not None:
         at = iter(range(steps))
         model.dense2.register_forward_pre_hook(lambda *_: 1 / 0 if next(at) == dies_at else None)
@@ -128,7 +129,7 @@ def test_a_run_that_dies_in_the_middle_leaves_no_hook_and_the_bits_of_one_withou
 
 
 def measured(model, batch, **knobs):
-    found, _ = probes(model, **KNOBS | knobs)
+    found, _ = probes(model, norm_places(model), **KNOBS | knobs)
     return watched.look(found, model, batch)
 
 
@@ -161,7 +162,7 @@ def test_every_tag_of_the_table_is_there_at_step_0_and_has_one_kind(network, nor
 
 def test_the_probes_read_nothing_from_the_device():
     model, batch = watched.network(), watched.images()
-    found, _ = probes(model, **KNOBS)
+    found, _ = probes(model, norm_places(model), **KNOBS)
     with NoHostReads(), ExitStack() as stack:
         for probe in found:
             stack.enter_context(probe.watching(model, batch, 0))
@@ -181,7 +182,7 @@ def test_the_guard_sees_a_read(read):
 def test_the_probes_work_where_no_value_can_be_read_at_all():
     model, batch = watched.network().to("meta"), watched.images()
     batch = watched.Batch(batch.inputs.to("meta"), batch.targets.to("meta"))
-    found, _ = probes(model, **KNOBS)
+    found, _ = probes(model, norm_places(model), **KNOBS)
     with ExitStack() as stack:
         for probe in found:
             stack.enter_context(probe.watching(model, batch, 0))
@@ -197,7 +198,9 @@ def test_layers_pick_what_is_looked_into():
 
 
 def test_a_run_without_telemetry_is_never_looked_at():
-    found, notes = probes(watched.network(), **KNOBS | {"scalars_every": None, "histograms_every": None})
+    found, notes = probes(
+        *watched.network_and_norms(), **KNOBS | {"scalars_every": None, "histograms_every": None}
+    )
     assert not any(probe.due(step) for probe in found for step in range(10))
     assert notes == []
 
@@ -206,7 +209,9 @@ def test_histograms_are_due_less_often_where_they_would_not_fit_and_a_note_says_
     model = watched.network()
     tags = measured(model, watched.images()).histograms
     rows = 10
-    found, notes = probes(model, **KNOBS | {"max_megabytes": (rows + 0.5) * histogram_bytes(tags) / 1e6})
+    found, notes = probes(
+        model, norm_places(model), **KNOBS | {"max_megabytes": (rows + 0.5) * histogram_bytes(tags) / 1e6}
+    )
     due = [step for step in range(KNOBS["total_steps"]) if any(p.due(step) for p in found[2:])]
     assert due == list(range(0, 100, 10))
     assert len(notes) == 1 and "every 10 steps instead of 2" in notes[0]
@@ -227,12 +232,15 @@ def test_histograms_are_due_less_often_where_they_would_not_fit_and_a_note_says_
 )
 def test_what_cannot_be_looked_at_is_a_mistake_in_one_line(knob, message):
     with pytest.raises(ConfigError, match=message):
-        probes(watched.network(), **KNOBS | knob)
+        probes(*watched.network_and_norms(), **KNOBS | knob)
 
 
 def test_several_mistakes_are_told_together():
     with pytest.raises(ConfigError) as caught:
-        probes(watched.network(), **KNOBS | {"layers": ["conv7"], "channels": [-1, -2], "max_megabytes": -1})
+        probes(
+            *watched.network_and_norms(),
+            **KNOBS | {"layers": ["conv7"], "channels": [-1, -2], "max_megabytes": -1},
+        )
     assert len(caught.value.problems) == 4
 
 

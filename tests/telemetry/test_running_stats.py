@@ -9,10 +9,10 @@ import watched
 from torch import nn
 
 from bnexp.engine.rows import read
+from bnexp.models.places import norm_places
 from bnexp.norms.custom import CustomNorm
 from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES
 from bnexp.telemetry.intervals import Due, Intervals
-from bnexp.telemetry.layer_choice import norm_layers
 from bnexp.telemetry.layer_probe import LayerProbe
 from bnexp.telemetry.running_stats import RunningStatistics, batch_moments
 
@@ -232,7 +232,7 @@ def test_in_a_network_it_sees_the_buffers_of_before_the_pass():
     with torch.no_grad():
         model(watched.images(seed=3).inputs)
     before = model.conv2.norm.running_mean.clone()
-    names = norm_layers(model)
+    names = norm_places(model)
     probe = LayerProbe(names, [RunningStatistics(names, [])], Intervals(1, None))
     found = watched.look([probe], model, watched.images())
     assert found.scalars["running_mean/conv2.norm/max"] == before.max()

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from bnexp.engine.rows import read
 from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
+from bnexp.models.places import norm_places
 from bnexp.models.resnet import ResNet
 from bnexp.norms.builtin import batch_norm
+from bnexp.norms.contract.traits import bind
 from bnexp.norms.custom import CustomNorm
-from bnexp.norms.handling.traits import bind
 from bnexp.norms.none import identity
 from bnexp.protocols import Batch
 
@@ -27,6 +28,11 @@ def network(name="lenet", norm="custom", seed=0):
     factory = bind(NORMS[norm])
     units = Units(norm=factory, head_norm=factory, placement="pre", activation="sigmoid")
     return NETWORKS[name](image_shape=(1, 28, 28), num_classes=10, units=units).train()
+
+
+def network_and_norms():
+    model = network()
+    return model, norm_places(model)
 
 
 def images(size=8, seed=1):

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bnexp.norms.handling.overlay import buffers, on_copies, overlay, write
-from bnexp.norms.handling.traits import BoundNorm
+from bnexp.norms.contract.traits import BoundNorm
+from bnexp.norms.modifiers.overlay import buffers, on_copies, overlay, write
 
 
 class GhostBatches(nn.Module):

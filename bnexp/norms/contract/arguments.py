@@ -1,11 +1,13 @@
-"""The ranges of the knobs that norms share."""
+"""What a norm takes: the ranges of the knobs that norms share, and the shape of an input."""
 
 from __future__ import annotations
 
 import math
 from typing import Literal
 
-from bnexp.errors import ConfigError
+from torch import Tensor
+
+from bnexp.errors import ConfigError, ShapeError
 
 RunningVar = Literal["unbiased", "biased"]
 
@@ -48,3 +50,18 @@ def check_running_var(running_var: RunningVar) -> RunningVar:
             f"running_var must be unbiased (/(n - 1), as torch) or biased (/n, as Keras), got {running_var}"
         )
     return running_var
+
+
+def check_input(x: Tensor, num_features: int) -> None:
+    """Refuse what is not a batch of `num_features` channels.
+
+    Raises:
+        ShapeError: x is not floating point, or has other than num_features channels or 2 to 5 axes.
+    """
+    if x.dim() in (2, 3, 4, 5) and x.shape[1] == num_features and x.is_floating_point():
+        return
+    given = f"{str(x.dtype).removeprefix('torch.')} of shape {tuple(x.shape)}"
+    raise ShapeError(
+        f"input must be floating point of shape (N, {num_features}) or (N, {num_features}, *), * up to three "
+        f"axes, got {given}: make num_features the size of axis 1"
+    )

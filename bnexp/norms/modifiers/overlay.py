@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+UNTRACKED = "no norm of this run keeps running statistics"
+
 
 def overlay(layer: nn.Module, behaviour: type[nn.Module], **attributes: Any) -> nn.Module:
     """Put `behaviour`, whose methods call `super()`, in front of the class of `layer`, in place.

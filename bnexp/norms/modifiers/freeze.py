@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection
 
 from torch import nn
 
-from bnexp.norms.handling.overlay import overlay, running_statistics
+from bnexp.norms.modifiers.overlay import UNTRACKED, overlay, running_statistics
 
 
 class Freezable(nn.Module):
@@ -27,21 +27,20 @@ class Freezable(nn.Module):
 
 
 class Freeze:
-    """Called with a step, it gives the norms of `model` the state that they have there: frozen from `after`.
+    """Called with a step, it gives norms the state that they have there: frozen from `after`.
 
     The state follows from the step alone, so a resumed run is frozen where it should be, and a replayed one
-    thaws. A frozen weight has no gradient: optimizers leave it, weight decay and momentum included. Norms
-    are the modules named `norm`; those without running statistics have none to freeze.
+    thaws. A frozen weight has no gradient: optimizers leave it, weight decay and momentum included.
 
     Args:
-        model: its norms are changed in place; names and state dict stay.
+        norms: changed in place; names and state dict stay. Those without running statistics have none to
+            freeze.
         after: step from which on they are frozen, 0 from the start.
         what: statistics, affine (weights and biases) or both.
     """
 
-    def __init__(self, model: nn.Module, *, after: int, what: str) -> None:
+    def __init__(self, norms: Collection[nn.Module], *, after: int, what: str) -> None:
         self.after, self.what = after, what
-        norms = list(_norms(model))
         self.layers = [norm for norm in norms if running_statistics(norm)] if what != "affine" else []
         self.parameters = [p for norm in norms for p in norm.parameters()] if what != "statistics" else []
         for layer in self.layers:
@@ -65,10 +64,14 @@ def step_of(after: float, total_steps: int) -> int:
     return after if isinstance(after, int) else round(after * total_steps)
 
 
-def _norms(model: nn.Module) -> Iterator[nn.Module]:
-    """Return the outermost modules named `norm`, each once."""
-    inside: set[nn.Module] = set()
-    for name, module in model.named_modules():
-        if name.rpartition(".")[2] == "norm" and module not in inside:
-            inside |= {*module.modules()}
-            yield module
+def freeze_notes(freeze: Freeze, total_steps: int) -> list[str]:
+    """Return a line where freezing does nothing in a run of that length, or less than it says."""
+    if not (freeze.layers or freeze.parameters):
+        return [
+            f"freeze_norm has no effect: {UNTRACKED if freeze.what == 'statistics' else 'nothing to freeze'}"
+        ]
+    if freeze.after >= total_steps:
+        return [f"freeze_norm has no effect: the run ends at step {total_steps}, before step {freeze.after}"]
+    if freeze.what == "both" and not freeze.layers:
+        return [f"freeze_norm freezes weights and biases alone: {UNTRACKED}"]
+    return []

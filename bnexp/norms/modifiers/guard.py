@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from bnexp.norms.handling.overlay import buffers, on_copies, overlay, running_statistics, write
-from bnexp.norms.handling.traits import BoundNorm
+from bnexp.norms.contract.traits import BoundNorm
+from bnexp.norms.modifiers.overlay import UNTRACKED, buffers, on_copies, overlay, running_statistics, write
 
 
 class Guarded(nn.Module):
@@ -42,3 +42,10 @@ def guarded(factory: BoundNorm) -> BoundNorm:
         return overlay(layer, Guarded) if running_statistics(layer) else layer
 
     return replace(factory, make=make)
+
+
+def guard_notes(model: nn.Module, guard: str) -> list[str]:
+    """Return a line where the knob `guard` has nothing to do in `model`."""
+    if guard == "none" or running_statistics(model):
+        return []
+    return [f"guard has no effect: {UNTRACKED}"]

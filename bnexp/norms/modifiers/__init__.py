@@ -1,0 +1,1 @@
+"""What can be done to a finished norm: ghost batches, guard, freezing, folding, recalibration."""
