@@ -37,6 +37,7 @@ def config(norm: str = "custom", **changed: Any) -> dict[str, Any]:
         "steps": None,
         "batch_size": 64,
         "momentum": 0.1,
+        "eps": 1e-5,
         "placement": "pre",
         "activation": "sigmoid",
         "norm": node,

@@ -12,10 +12,12 @@ from bnexp.analysis.naming import differing, facts, legend_names, title
 from bnexp.analysis.query import Filter, known_keys
 from bnexp.analysis.records import ABSENT, GROUPS, Record, at, chosen
 from bnexp.analysis.statistics import Difference, Estimate, estimate, paired
+from bnexp.composition.choices import own_values
 from bnexp.errors import ConfigError, suggestion
 from bnexp.runs.identity import config_hash, norm_options
+from bnexp.shorthand import NORMS, SHORTHANDS, norm_values
 
-FOLLOWERS = {"convention": ("momentum", "eps"), "model": ("head_norm", "placement", "activation")}
+FOLLOWERS = {"model": ("head_norm", "placement", "activation")}
 FOLLOW = (True, False)  # the order in which partners are looked for; see `Baseline`
 ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
 COSTS = ("seconds", "step_time_ms", "peak_memory_bytes", "parameters")
@@ -117,8 +119,8 @@ class Baseline:
     """The runs that others are compared with, such as those of `norm=builtin`.
 
     A run's partner differs from it in the keys of the baseline and in what follows from them, such as the
-    head's copy of the norm, or in the keys alone where no run does so. It has the same seed; of several runs
-    the newest counts.
+    head's copy of the norm, or in the keys alone where no run does so. It has the same seed, and the same
+    momentum and eps unless these follow from the keys; of several runs the newest counts.
     """
 
     def __init__(self, conditions: Sequence[Filter], records: Sequence[Record]) -> None:
@@ -128,7 +130,10 @@ class Baseline:
         if not own:
             raise ConfigError(f"--baseline {self.words}: none of the runs to be compared is one")
         own.sort(key=lambda record: record.started)
-        self._partners = {self._question(record, follow): record for follow in FOLLOW for record in own}
+        self._partners: dict[tuple[str, bool], list[Record]] = {}
+        for record in own:
+            for follow in FOLLOW:
+                self._partners.setdefault(self._question(record, follow), []).append(record)
 
     @property
     def words(self) -> str:
@@ -156,8 +161,22 @@ class Baseline:
         return paired(means, list(others.values())) if means else None
 
     def _partner(self, record: Record) -> Record | None:
-        found = (self._partners.get(self._question(record, follow)) for follow in FOLLOW)
-        return next((partner for partner in found if partner is not None), None)
+        for follow in FOLLOW:
+            partners = self._partners.get(self._question(record, follow), [])
+            if fitting := [other for other in partners if self._agree(record, other)]:
+                return fitting[-1]
+        return None
+
+    def _agree(self, record: Record, other: Record) -> bool:
+        """Whether momentum and eps are the same or follow from the keys, as far as both norms have them."""
+        one, two = record.config, other.config
+        mine, theirs = norm_values(one), norm_values(two)
+        return all(
+            mine[name] == theirs[name]
+            or ("convention" in self._keys and all(_brings("convention", each, name) for each in (one, two)))
+            or ("norm" in self._keys and any(_brings("norm", each, name) for each in (one, two)))
+            for name in (mine.keys() & theirs.keys()).difference(_named(self._keys))
+        )
 
     def _question(self, record: Record, follow: bool) -> tuple[str, bool]:
         """Return what a run and its partner share."""
@@ -167,24 +186,34 @@ class Baseline:
 def neutral(config: Mapping[str, Any], keys: Sequence[str], follow: bool) -> dict[str, Any]:
     """Return a configuration without `keys`, so that runs can be paired, and without what followed from them.
 
-    A head norm that copies the norm follows it, a norm batch that is the batch the batch size. Momentum and
-    eps in the norms' nodes always go with the knobs that they came from.
+    A head norm that copies the norm follows it, so does a head's momentum or eps that is the norm's; a norm
+    batch that is the batch follows the batch size, and momentum and eps the convention.
     """
     kept = {**config}
+    for name in SHORTHANDS if follow and "convention" in keys else _named(keys):
+        holders = [norm for norm in NORMS if isinstance(config.get(norm), Mapping) and name in config[norm]]
+        for norm in holders if follow else holders[:1]:
+            if config[norm][name] == config[holders[0]][name]:
+                kept[norm] = without(kept[norm], name)
     if follow:
         keys = [*keys, *(follower for key in keys for follower in FOLLOWERS.get(key, ()))]
         if any(key.split(".")[0] == "norm" for key in keys) and config.get("head_norm") == config.get("norm"):
             kept["head_norm"] = None
         if "batch_size" in keys and "norm_batch" not in norm_options(config):
             kept["norm_batch"] = None
-    for source in {"momentum", "eps"}.intersection(keys):
-        for name in ("norm", "head_norm"):
-            node = kept.get(name)
-            if isinstance(node, Mapping) and node.get(source) == config.get(source):
-                kept[name] = without(node, source)
     for key in keys:
         kept = without(kept, key)
     return {**ANY, **kept}
+
+
+def _named(keys: Sequence[str]) -> list[str]:
+    return [name for name in SHORTHANDS if name in keys or f"norm.{name}" in keys]
+
+
+def _brings(group: str, config: Mapping[str, Any], name: str) -> bool:
+    """Whether a run's momentum or eps is the one that its option of a group says in its own YAML."""
+    brought = own_values(group, chosen(config, group)).get(name, ABSENT)
+    return bool(brought == norm_values(config)[name])
 
 
 def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:

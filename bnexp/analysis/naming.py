@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from bnexp.composition.choices import own_values
 from bnexp.runs.identity import FOLDERS, NORM_OPTIONS, norm_options
 from bnexp.runs.reading import leaves
+from bnexp.shorthand import NORMS, SHORTHANDS
 
 HEADLINES = {
     "choices.norm": "{}",
@@ -39,7 +41,7 @@ WORDS = {
     "1 epochs": "1 epoch",
     "1 steps": "1 step",
 }
-COPIES = ("norm.momentum", "norm.eps")  # of the knobs at the top
+SAID_AT_THE_TOP = tuple(f"norm.{name}" for name in SHORTHANDS)
 WITHOUT_EFFECT = ("telemetry", "choices", "threads", *FOLDERS)
 
 
@@ -50,7 +52,7 @@ def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     norm that is a copy of the norm. Runs that do not differ are numbered; a run alone is called by its norm.
 
     Args:
-        configs: resolved, as they stand in the runs' config.yaml.
+        configs: resolved, as `bnexp.runs.reading.read_config` gives them.
     """
     return _numbered(names(configs))
 
@@ -80,9 +82,10 @@ def headlines(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 def differing(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the keys of `facts` in which runs differ: headlines first, the seed last.
 
-    A knob counts only if it differs between runs that took the same option of its group.
+    A knob counts only if it differs between runs that took the same option of its group. The norm's momentum
+    and eps also count where they differ between norms, unless the norm's own YAML says so, as with frn.
     """
-    return [key for key in _ordered(found) if _varies(key, found)]
+    return [key for key in _ordered(found) if _varies(key, found) and not _follows_the_norm(key, found)]
 
 
 def title(key: str) -> str:
@@ -97,7 +100,8 @@ def _name(fact: Mapping[str, Any], keys: Sequence[str]) -> str:
 def facts(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the leaves of a resolved configuration that can tell runs apart, under dotted keys.
 
-    The option that a group took stands under `choices.GROUP`. What follows from another choice is left out.
+    The option that a group took stands under `choices.GROUP`, the norm's momentum and eps under `momentum`
+    and `eps`. What follows from another choice is left out.
     """
     choices = config.get("choices") or {}
     kept = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *NORM_OPTIONS)}
@@ -111,8 +115,7 @@ def facts(config: Mapping[str, Any]) -> dict[str, Any]:
         found.pop("choices.head_norm", None)
     for key, value in leaves(kept):
         hidden = key.startswith("_") or "._" in key
-        copied = key.endswith(COPIES) and value == config.get(key.rpartition(".")[2], ...)
-        if not hidden and not copied:
+        if not hidden and key not in SAID_AT_THE_TOP:
             found[key] = value
     return found
 
@@ -126,14 +129,34 @@ def _ordered(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _varies(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the value differs between runs that took the same option of its group."""
+    """Whether the value differs between runs of which `_rivals` says that it would tell something."""
     if len({repr(fact.get(key)) for fact in found}) < 2:
         return False
     seen: dict[Any, set[str]] = {}
     for fact in found:
-        option = fact.get(f"choices.{key.split('.')[0]}") if not key.startswith("choices.") else None
-        seen.setdefault(option, set()).add(repr(fact.get(key)))
+        for rivals in _rivals(key, fact):
+            seen.setdefault(rivals, set()).add(repr(fact.get(key)))
     return any(len(values) > 1 for values in seen.values())
+
+
+def _rivals(key: str, fact: Mapping[str, Any]) -> list[Any]:
+    """Return the options within which this run's value counts as a choice; None is all runs."""
+    if key not in SHORTHANDS:
+        return [None if key.startswith("choices.") else fact.get(f"choices.{key.split('.')[0]}")]
+    if key not in fact:
+        return []
+    norm, head = (fact.get(f"choices.{group}") for group in NORMS)
+    own = own_values("norm", norm)
+    follows = fact[key] == (own if key in own else own_values("norm", head)).get(key, ...)
+    return [norm] if follows else [norm, None]
+
+
+def _follows_the_norm(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether this is the head's momentum or eps, which in all runs is that of the norm."""
+    name = key.removeprefix("head_norm.")
+    if name == key or name not in SHORTHANDS:
+        return False
+    return all(fact.get(key, fact.get(name)) == fact.get(name) for fact in found)
 
 
 def phrase(key: str, value: Any) -> str:

@@ -15,6 +15,7 @@ from bnexp.errors import CheckpointError
 from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
 from bnexp.runs.finding import started
 from bnexp.runs.reading import is_config, read_config
+from bnexp.shorthand import as_norms_have
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")
 ABSENT = object()  # a value that a run does not have, unlike null
@@ -84,7 +85,7 @@ def read_record(run: RunDirectory) -> Record:
         stands, problem = standing(run, result), None
         copy = result.get("config")  # reads fifty times as fast as YAML
         if is_config(copy) and stands != "broken":
-            config = copy
+            config = as_norms_have(copy)
         elif stands != "running" or run.config_file.exists():
             config = read_config(run)
     except CheckpointError as error:

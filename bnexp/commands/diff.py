@@ -15,6 +15,7 @@ from bnexp.display.export import Form, write
 from bnexp.errors import CheckpointError
 from bnexp.runs.identity import config_hash
 from bnexp.runs.reading import leaves
+from bnexp.shorthand import SHORTHANDS
 
 CODE = ("git_commit", "git_dirty", "command", "device", "host", "cpu", "platform", "threads")
 PARTS = ("configuration", "versions", "code and machine", "metrics")
@@ -69,7 +70,8 @@ def _parts(record: Record) -> tuple[dict[str, Any], ...]:
     result, versions = record.result, record.result.get("versions")
     metrics = {"status": record.status} | {key: result[key] for key in result if key not in NOT_METRICS}
     code = {key: result.get(key) for key in CODE}
-    config = dict(sorted(leaves(record.config), key=lambda leaf: not leaf[0].startswith("choices.")))
+    told = [leaf for leaf in leaves(record.config) if leaf[0] not in SHORTHANDS]  # their norms say the same
+    config = dict(sorted(told, key=lambda leaf: not leaf[0].startswith("choices.")))
     return config, versions if isinstance(versions, dict) else {}, code, metrics
 
 

@@ -6,7 +6,12 @@ folder `bnexp_conf` in the working directory adds choices in the same way. Needs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 OWN_FOLDER = "bnexp_conf"
 
@@ -41,3 +46,22 @@ def description(path: Path) -> str:
         if not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     return ""
+
+
+def own_values(group: str, option: object) -> Mapping[str, Any]:
+    """Return what the YAML of a choice says at its top, `${...}` as it stands; nothing of an unknown choice.
+
+    Args:
+        option: may come from a run's configuration: it is compared with names and opens no file by itself.
+    """
+    paths = (path for folder in conf_dirs() for path in folder.glob(f"{group}/*.yaml"))
+    return next((_load(path) for path in paths if path.stem == option), {})
+
+
+@lru_cache(maxsize=256)
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -16,6 +17,7 @@ from bnexp.composition.mistakes import keyed
 from bnexp.composition.notes import notes
 from bnexp.config import TrainConfig
 from bnexp.errors import CheckpointError, ConfigError
+from bnexp.shorthand import norm_values
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
     found = drafted.problems + [line for lines in misfits.values() for line in lines]
     typed = {words.key(word) for word in given}
     known = [] if misfits else notes(drafted.node, drafted.config, typed)
-    return Composition(drafted.config, known, found, frozenset(misfits))
+    return Composition(_as_norms_have(drafted.config), known, found, frozenset(misfits))
 
 
 def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
@@ -64,12 +66,25 @@ def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
     wrong = schema.problems(config) + [line for lines in misfits.values() for line in lines]
     if wrong:
         raise ConfigError(wrong)
-    return config
+    return _as_norms_have(config)
 
 
 def as_yaml(config: TrainConfig) -> str:
     """Return the resolved configuration as text, the whole truth about a run."""
     return str(yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, width=110))
+
+
+def _as_norms_have(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that says at its top which momentum and eps its norm has.
+
+    What the top cannot hold, as a norm of a user's own may have it, stands in the norm's node alone.
+    """
+    types = get_type_hints(TrainConfig)
+    for name, value in norm_values(vars(config)).items():
+        changed = replace(config, **{name: value})
+        if targets.fits(value, types[name]) and len(schema.problems(changed)) <= len(schema.problems(config)):
+            config = changed
+    return config
 
 
 def _binding(config: TrainConfig, plugins: Sequence[str]) -> dict[str, list[str]]:

@@ -33,6 +33,7 @@ from bnexp.composition.mistakes import (
 )
 from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError, suggestion
+from bnexp.shorthand import NORMS, SHORTHANDS
 
 ROOT = "train"
 DURATIONS = ("epochs", "steps")
@@ -82,7 +83,7 @@ def draft(given: Sequence[str]) -> Draft:
     if node is None:
         raise ConfigError(found)
     lost = {words.key(word) for word in rewritten} - {words.key(word) for word in good}
-    found += _finish(node, head_knobs if lost.isdisjoint(("norm", "norm@head_norm")) else [])
+    found += _finish(node, good, head_knobs if lost.isdisjoint(("norm", "norm@head_norm")) else [])
     config, unbuildable = _plain(node)
     if config is None:
         raise ConfigError(found + unbuildable)
@@ -151,7 +152,7 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(reason(error)) from error
 
 
-def _finish(node: DictConfig, head_knobs: list[str]) -> list[str]:
+def _finish(node: DictConfig, good: list[str], head_knobs: list[str]) -> list[str]:
     """Fill in what follows from the rest: the choices' names, the head's norm, the one duration."""
     found = []
     chosen = dict(node.hydra.runtime.choices)
@@ -160,6 +161,7 @@ def _finish(node: DictConfig, head_knobs: list[str]) -> list[str]:
     node.choices = {
         name.partition("@")[2] or name: choice for name, choice in chosen.items() if "hydra" not in name
     }
+    _set_norms(node, good)
     if node.head_norm is None and OmegaConf.is_config(node.norm):
         node.head_norm = OmegaConf.to_container(node.norm)
         node.choices.head_norm = node.choices.norm
@@ -171,6 +173,22 @@ def _finish(node: DictConfig, head_knobs: list[str]) -> list[str]:
     if all(raw[name] is not None for name in DURATIONS):
         found += _preset_duration(node)
     return found
+
+
+def _set_norms(node: DictConfig, good: list[str]) -> None:
+    """Let each norm take the words `momentum=...` and `eps=...`, unless a word sets its own knob.
+
+    A reference and no value, so that the knob also follows a word like `momentum=${optimizer.momentum}`.
+    """
+    typed = {words.key(word) for word in good}
+    for override in parse([word for word in good if words.key(word) == "norm"])[0].values():
+        if isinstance(value := override.value(), dict):
+            typed |= {f"norm.{knob}" for knob in value}
+    for norm in NORMS:
+        for name in SHORTHANDS:
+            has = OmegaConf.is_dict(node[norm]) and name in node[norm]
+            if has and name in typed and f"{norm}.{name}" not in typed:
+                node[norm][name] = f"${{{name}}}"
 
 
 def _set_head_knobs(node: DictConfig, head_knobs: list[str]) -> list[str]:

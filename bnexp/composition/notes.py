@@ -8,6 +8,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from bnexp.composition.targets import resolve
 from bnexp.config import TrainConfig
+from bnexp.shorthand import NORMS, SHORTHANDS
+
+LACKING = {"momentum": "keeps running statistics", "eps": "has an eps"}
 
 
 def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
@@ -50,24 +53,30 @@ def _measures_batch(config: TrainConfig) -> bool:
 
 
 def _sources(node: DictConfig, typed: set[str]) -> list[str]:
-    """Return lines about `momentum`, `eps` and the convention that sets both, where no norm takes them."""
+    """Return lines about `momentum`, `eps` and the convention that sets both, where nothing takes them."""
     raw: Any = OmegaConf.to_container(node, resolve=False)
-    norms = [raw["norm"], raw["head_norm"]]
-    momentum = _unread("momentum", [norm for norm in norms if _tracks(norm)], "keeps running statistics")
-    eps = _unread("eps", norms, "has an eps")
-    found = momentum if typed & {"momentum", "decay"} else []
-    found = found + eps if "eps" in typed else found
-    if "convention" in typed and momentum and eps:
-        found.append("convention has no effect: no norm of this run takes its momentum or eps")
+    for norm in NORMS:
+        if not _tracks(raw[norm]):
+            raw[norm].pop("momentum", None)
+    asked = typed | ({"momentum"} if "decay" in typed else set())
+    unread = {name: _unread(name, raw) for name in SHORTHANDS}
+    found = [f"{name} has no effect: {why}" for name, why in unread.items() if why and name in asked]
+    if "convention" in typed and all(why or name in asked for name, why in unread.items()):
+        why = (
+            "no norm of this run takes its momentum or eps"
+            if all(unread.values())
+            else "words set what it sets"
+        )
+        found.append(f"convention has no effect: {why}")
     return found
 
 
-def _unread(name: str, norms: list[dict[str, Any]], lacking: str) -> list[str]:
-    own = [norm[name] for norm in norms if name in norm]
-    if f"${{{name}}}" in own:
-        return []
-    reason = f"norm.{name} has a value of its own" if own else f"no norm of this run {lacking}"
-    return [f"{name} has no effect: {reason}"]
+def _unread(name: str, raw: dict[str, Any]) -> str:
+    """Return why nothing in a configuration refers to `${name}`, nothing where something does."""
+    if f"${{{name}}}" in str(raw):
+        return ""
+    own = [norm for norm in NORMS if name in raw[norm]]
+    return f"{own[0]}.{name} has a value of its own" if own else f"no norm of this run {LACKING[name]}"
 
 
 def _tracks(norm: dict[str, Any]) -> bool:

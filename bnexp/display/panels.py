@@ -66,7 +66,7 @@ def show(console: Console, view: RunView) -> None:
 def summary(view: RunView) -> Table:
     """Return how the run stands, and the choices that make it."""
     choices = view.config.get("choices") or {}
-    knobs = {key: view.config.get(key) for key in KNOBS} | {
+    knobs = {key: view.config[key] for key in KNOBS if key in view.config} | {
         "lr": (view.config.get("optimizer") or {}).get("lr")
     }
     rows = {

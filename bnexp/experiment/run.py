@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from bnexp.composition.choices import own_values
 from bnexp.composition.compose import Composition, as_yaml
 from bnexp.config import MOST_THREADS, TrainConfig
 from bnexp.engine.checkpoint import Checkpoints, TrainState
@@ -27,6 +28,7 @@ from bnexp.protocols import Measurement, Outcome, Probe, Progress
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
+from bnexp.shorthand import norm_values
 from bnexp.statuses import Status
 from bnexp.telemetry.hparams import end_session
 
@@ -88,8 +90,15 @@ def new_directory(config: TrainConfig) -> RunDirectory:
     if config.output_dir is not None:
         return create_at(Path(config.output_dir))
     options = norm_options(asdict(config))
-    name = label(config.choices, batch_size=config.batch_size, seed=config.seed, options=options)
+    name = label(_choices_to_name(config), batch_size=config.batch_size, seed=config.seed, options=options)
     return create(Path(config.runs_dir), config.choices.get("experiment") or "default", name)
+
+
+def _choices_to_name(config: TrainConfig) -> dict[str, str | None]:
+    """Return the choices, without a convention from which the norm's momentum or eps departs."""
+    brought, own = own_values("convention", config.choices.get("convention")), norm_values(vars(config))
+    follows = own and all(brought.get(name) == value for name, value in own.items())
+    return config.choices if follows else {**config.choices, "convention": None}
 
 
 def run(

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bnexp.shorthand import SHORTHANDS
+
 NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
 FOLDERS = ("data_dir", "runs_dir", "output_dir")
-SOURCES = ("momentum", "eps", "choices")  # read by nodes alone, which hold what came of them
+SOURCES = (*SHORTHANDS, "choices")  # words for what the nodes hold
 NORM_OPTIONS = ("norm_batch", "guard", "freeze_norm")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 LONGEST = 120  # characters of a label: with time stamp and suffixes it fits any file system's 255

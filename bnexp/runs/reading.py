@@ -14,6 +14,7 @@ import yaml
 
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
+from bnexp.shorthand import as_norms_have
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,8 @@ def read_metrics(run: RunDirectory) -> dict[str, Series]:
 def read_config(run: RunDirectory) -> dict[str, Any]:
     """Return the resolved configuration, which is to be read only: runs share equal parts of theirs.
 
+    Its `momentum` and `eps` are those that the norm has, as `bnexp.shorthand.norm_values` tells them.
+
     Raises:
         CheckpointError: config.yaml is missing or damaged.
     """
@@ -88,7 +91,7 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         raise CheckpointError(f"{run.config_file} cannot be read ({reason})") from error
     if not is_config(config):
         raise CheckpointError(f"{run.config_file} must hold the configuration of a run, and does not")
-    return config
+    return as_norms_have(config)
 
 
 def is_config(found: Any) -> TypeGuard[dict[str, Any]]:

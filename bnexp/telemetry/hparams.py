@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bnexp.config import TrainConfig
+from bnexp.shorthand import NORMS, norm_values
 from bnexp.statuses import STATUSES, Status
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
@@ -37,20 +38,21 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
     """Return the knobs that can tell runs apart, flat, each of one type in all runs.
 
     The choice of a group and the studied knobs stand under their own names, the knobs of a choice as
-    `norm.eps`, but `optimizer.lr` as `lr`. `momentum` is text, `none` for the cumulative average. None and
-    `auto` are left out: TensorBoard cannot sort text among numbers. So are copies: the knobs of the head
-    norm where they are the norm's, the momentum and eps of a norm where they are `momentum` and `eps`.
+    `norm.affine`, but `optimizer.lr` as `lr`. `momentum` is text, `none` for the cumulative average. None and
+    `auto` are left out: TensorBoard cannot sort text among numbers. So are the knobs of the head norm where
+    they are the norm's. `momentum` and `eps` are those that the norm has.
     """
     found: dict[str, Any] = {group: config.choices.get(group) for group in GROUPS}
     found |= {name: getattr(config, name) for name in STUDIED}
-    sources = {"momentum": config.momentum, "eps": config.eps}
-    found["eps"] = config.eps
     found["freeze_norm.after"] = config.freeze_norm.after
     found["freeze_norm.what"] = config.freeze_norm.what if config.freeze_norm.after is not None else None
-    found["momentum"] = "none" if config.momentum is None else f"{config.momentum:g}"
+    own = norm_values(vars(config))
     for group in GROUPS:
         if group != "head_norm" or config.head_norm != config.norm:
-            found |= _knobs_of(group, getattr(config, group), sources)
+            found |= _knobs_of(group, getattr(config, group), own)
+    found |= own
+    if "momentum" in own:
+        found["momentum"] = _momentum(own["momentum"])
     found["lr"] = found.pop("optimizer.lr", None)
     return {name: value for name, value in found.items() if value is not None and value != "auto"}
 
@@ -97,14 +99,18 @@ def take_back_end(folder: Path) -> None:
         file.unlink()
 
 
-def _knobs_of(group: str, node: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
-    own = {name: value for name, value in node.items() if not name.startswith("_")}
-    if group in ("norm", "head_norm"):
-        own = {name: value for name, value in own.items() if name not in sources or value != sources[name]}
+def _knobs_of(group: str, node: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a choice's knobs, those of norms without the momentum and eps that are `told` at the top."""
     return {
         f"{group}.{name}": str(value) if isinstance(value, (list, tuple)) else value
-        for name, value in own.items()
+        for name, value in node.items()
+        if not name.startswith("_") and not (group in NORMS and name in told and value == told[name])
     }
+
+
+def _momentum(value: Any) -> str:
+    """Return a momentum as text, one type for all runs."""
+    return "none" if value is None else f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _summary(field: str, data: Any) -> Any:

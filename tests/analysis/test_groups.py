@@ -8,6 +8,7 @@ from bnexp.analysis.query import parse
 from bnexp.analysis.records import Record
 from bnexp.errors import ConfigError
 from bnexp.runs.directory import RunDirectory
+from bnexp.shorthand import as_norms_have
 
 NONE = {"_target_": TARGETS["none"], "_partial_": True}
 HEADLESS = {"choices__head_norm": "none", "head_norm": NONE}
@@ -18,7 +19,10 @@ def norm_momentum(value):
 
 
 def record(settings, accuracy=0.5, *, started=0.0, status="finished", **result):
-    return Record(RunDirectory("x"), status, started, settings, {"accuracy/test": accuracy, **result})
+    """Return a run as it is read."""
+    return Record(
+        RunDirectory("x"), status, started, as_norms_have(settings), {"accuracy/test": accuracy, **result}
+    )
 
 
 def difference(baseline, records, runs):
@@ -144,13 +148,13 @@ def test_only_choices_that_differ_tell_groups_apart():
         record(config(norm__momentum=0.5, head_norm__momentum=0.5)),
     ]
     told = [dict(group.choices) for group in grouped(runs)]
-    common = {"norm": "custom", "norm.eps": 1e-5, "norm.momentum": 0.1}
+    common = {"norm": "custom", "eps": 1e-5, "momentum": 0.1}
     assert told == [
         common,
         {"norm": "none"},
-        common | {"norm.eps": 1e-3},
+        common | {"eps": 1e-3},
         common | {"norm_batch": 8},
-        common | {"norm.momentum": 0.5},
+        common | {"momentum": 0.5},
     ]
 
 
@@ -233,3 +237,55 @@ def test_configurations_of_older_versions_are_grouped(tmp_path):
     run = leave_run(tmp_path / "x" / "old", old, accuracy_test=0.5)
     groups = grouped([Record(run, "finished", 0.0, old, {}), record(config())])
     assert len(groups) == 2 and groups[0].choices != groups[1].choices
+
+
+KERAS = {"choices__convention": "keras", "eps": 1e-3, "norm__eps": 1e-3, "head_norm__eps": 1e-3}
+TORCH = {"choices__convention": "torch"}
+
+
+@pytest.mark.parametrize(
+    "baseline, right, wrong, of_run",
+    [
+        # the same momentum, though the newest run of the baseline has another
+        ("norm=none", {}, {"seed": 5}, {}),
+        ("batch_size=64", norm_momentum(0.5), {}, {**norm_momentum(0.5), "batch_size": 8}),
+        ("convention=torch", norm_momentum(0.5) | TORCH, TORCH, norm_momentum(0.5) | KERAS),
+        ("convention=torch", TORCH, norm_momentum(0.5) | TORCH, norm_momentum(0.01) | KERAS),
+        ("convention=torch", TORCH, norm_momentum(0.5) | TORCH, KERAS),  # a word set 0.1 in both
+        ("momentum=0.1", {}, {"head_norm__momentum": 0.2}, norm_momentum(0.5)),
+        (
+            "momentum=0.1",
+            {"head_norm__momentum": 0.2},
+            {},
+            {"norm__momentum": 0.5, "head_norm__momentum": 0.2},
+        ),
+        ("norm.momentum=0.1", {}, {"head_norm__momentum": 0.2}, norm_momentum(0.5)),
+    ],
+)
+def test_of_several_partners_that_with_the_same_momentum_counts(baseline, right, wrong, of_run):
+    kind = "none" if baseline == "norm=none" else "custom"
+    base = [
+        record(config(kind, **right), 0.5, started=1.0),
+        record(config(kind, **wrong), 0.0, started=2.0),
+    ]
+    assert difference(baseline, base, [record(config(**of_run), 0.75)]) == (0.25, 1)
+
+
+def another(**changed):
+    """Return a configuration with a norm of a user's own, which has the knobs of custom."""
+    return config(choices__norm="mine", choices__head_norm="mine", **changed)
+
+
+def test_norms_are_compared_at_one_momentum():
+    base = [record(config(), 0.5, started=2.0), record(config(**norm_momentum(0.5)), 0.25, started=1.0)]
+    for momentum, expected in ((0.1, 0.5), (0.5, 0.75)):
+        run = record(another(**norm_momentum(momentum)), 1.0)
+        assert difference("norm=custom", base, [run]) == (expected, 1)
+    assert difference("norm=custom", base, [record(another(**norm_momentum(0.2)), 1.0)]) is None
+    assert difference("norm=custom", base, [record(config("none"), 1.0)]) == (0.5, 1)
+
+
+def test_an_eps_that_a_norms_yaml_brings_keeps_no_partner_away():
+    frn = {"_target_": "bnexp.norms.frn.FilterResponseNorm", "_partial_": True, "eps": 1e-6}
+    settings = config(choices__norm="frn", choices__head_norm="frn") | {"norm": frn, "head_norm": frn}
+    assert difference("norm=custom", [record(config(), 0.5)], [record(settings, 0.75)]) == (0.25, 1)

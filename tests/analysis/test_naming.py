@@ -8,6 +8,7 @@ from synthetic_runs import config
 from bnexp.analysis.layers import choose, layers, short
 from bnexp.analysis.naming import legend_names
 from bnexp.errors import ConfigError
+from bnexp.shorthand import as_norms_have
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ from bnexp.errors import ConfigError
         ([config(seed=0), config("none", seed=1)], ["custom, seed 0", "no norm, seed 1"]),
         ([config(), config(placement="post")], ["pre", "post"]),
         ([config(), config(optimizer__lr=0.1)], ["lr 0.05", "lr 0.1"]),
-        ([config(), config(norm__eps=0.1, head_norm__eps=0.1)], ["norm.eps=1e-05", "norm.eps=0.1"]),
+        ([config(), config(eps=0.1, norm__eps=0.1, head_norm__eps=0.1)], ["eps 1e-05", "eps 0.1"]),
         ([config(), config()], ["custom (1)", "custom (2)"]),
     ],
 )
@@ -28,14 +29,48 @@ def test_a_name_holds_what_differs(configs, names):
 
 
 def test_knobs_of_a_norm_are_compared_among_its_own_runs():
-    different_eps = config(norm__eps=0.1, head_norm__eps=0.1)
-    names = legend_names([config(), different_eps, config("none")])
-    assert names == ["custom, norm.eps=1e-05", "custom, norm.eps=0.1", "no norm"]
+    biased = config(norm__running_var="biased", head_norm__running_var="biased")
+    unbiased = config(norm__running_var="unbiased", head_norm__running_var="unbiased")
+    names = legend_names([unbiased, biased, config("none")])
+    assert names == ["custom, norm.running_var=unbiased", "custom, norm.running_var=biased", "no norm"]
 
 
 def test_momentum_is_told_once():
     slow = config(momentum=0.01, norm__momentum=0.01, head_norm__momentum=0.01)
     assert legend_names([config(), slow]) == ["momentum 0.1", "momentum 0.01"]
+
+
+def with_norm(norm, eps):
+    node = {"_target_": norm, "_partial_": True, "eps": eps}
+    choices = {"choices__norm": norm, "choices__head_norm": norm}
+    return config(**choices, eps=eps) | {"norm": node, "head_norm": node}
+
+
+@pytest.mark.parametrize(
+    "configs, names",
+    [
+        # an eps that frn's and group's own YAMLs bring says nothing beside their names
+        ([config(), with_norm("frn", 1e-6), with_norm("group", 1e-5)], ["custom", "frn", "group"]),
+        ([with_norm("group", 1e-5), with_norm("group", 1e-3)], ["eps 1e-05", "eps 0.001"]),
+        ([config(), with_norm("frn", 1e-3)], ["custom, eps 1e-05", "frn, eps 0.001"]),
+        ([config(), with_norm("builtin", 1e-3)], ["custom, eps 1e-05", "builtin, eps 0.001"]),
+    ],
+)
+def test_the_eps_of_different_norms_is_told_where_a_word_set_it(configs, names):
+    assert legend_names([as_norms_have(each) for each in configs]) == names
+
+
+def test_the_heads_momentum_is_told_where_it_is_not_the_norms():
+    def momenta(norm, head):
+        return config(momentum=norm, norm__momentum=norm, head_norm__momentum=head, head_norm__affine=False)
+
+    alike = [momenta(0.1, 0.1), momenta(0.5, 0.5)]
+    assert legend_names(alike) == ["momentum 0.1", "momentum 0.5"]
+    assert legend_names([*alike, momenta(0.5, 0.1)]) == [
+        "momentum 0.1, head_norm.momentum=0.1",
+        "momentum 0.5, head_norm.momentum=0.5",
+        "momentum 0.5, head_norm.momentum=0.1",
+    ]
 
 
 def test_a_head_norm_is_told_where_it_is_another():

@@ -21,8 +21,8 @@ RUNS = {
     "a": (config(batch_size=8, seed=1), {"accuracy_test": 0.9, "seconds": 1.0}),
     "b": (config("none", batch_size=64, early={"patience": None}, fused=True), {"accuracy_test": 0.5}),
     "c": (config(batch_size=128, norm__eps=1e-3, fused=False), {"status": "diverged", "command": "x a,b=c"}),
-    "d": (config("none", momentum=None), {"status": "failed", "error": "[boom]"}),
-    "e": (config(), {}),
+    "d": (config("none", momentum=0.5), {"status": "failed", "error": "[boom]"}),
+    "e": (config(norm__momentum=None), {}),
 }
 
 
@@ -68,9 +68,10 @@ def chosen(root, *words):
         (["norm.eps=1e-3"], "c"),
         (["norm.eps=0.001"], "c"),
         (["norm.eps<1e-4"], "ae"),
-        (["momentum=null"], "d"),
-        (["momentum!=null"], "abce"),
-        (["momentum=0.1"], "abce"),
+        (["momentum=null"], "e"),
+        (["momentum!=null"], "abcd"),
+        (["momentum=0.1"], "ac"),
+        (["eps=1e-3"], "c"),
         (["steps=null"], "abcde"),
         (["early.patience=null"], "b"),
         (["fused=true"], "b"),

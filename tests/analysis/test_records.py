@@ -285,7 +285,7 @@ YAMLS = [
     "# made by hand\n" + yaml.safe_dump(config()),
     "---\nnorm: {}\nseed: 1\n",
     "{norm: {}, seed: 1}",
-    "norm: &n {eps: 1.0e-05}\nhead_norm: *n\n",
+    "norm: &n {r_max: 1.0e-05}\nhead_norm: *n\n",
     "norm: {}\nseed: 1\nseed: 2\n",
     "norm: {}\nname: 'two\n\n  lines: of text'\nseed: 1\n",
     'norm: {}\nname: "a\nseed: 7\nb"\n',

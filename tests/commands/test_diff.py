@@ -98,11 +98,11 @@ def test_one_difference_is_no_differences(two, capsys):
 
 
 def test_null_booleans_lists_and_brackets(two, capsys):
-    leave_run(two / "c", config(momentum=None, weights="[red]x[/red]", layers=["*"], fused=True), **WHERE)
-    leave_run(two / "d", config(momentum=True, weights=None, layers=["a"], fused=False), **WHERE)
+    leave_run(two / "c", config(clip=None, weights="[red]x[/red]", layers=["*"], fused=True), **WHERE)
+    leave_run(two / "d", config(clip=True, weights=None, layers=["a"], fused=False), **WHERE)
     found = {row["key"]: row for row in json.loads(diff(capsys, "c", "d", "--json").out)}
-    assert found["fused"]["B - A"] is None and found["momentum"] == {
-        "part": "configuration", "key": "momentum", "A": None, "B": True, "B - A": None,
+    assert found["fused"]["B - A"] is None and found["clip"] == {
+        "part": "configuration", "key": "clip", "A": None, "B": True, "B - A": None,
     }  # fmt: skip
     text = diff(capsys, "c", "d").out
     assert "[red]x[/red]" in text and "null" in text and "['*']" in text

@@ -309,7 +309,8 @@ def test_a_tampered_configuration_is_refused_in_one_line(pattern: str, replaceme
             "momentum has no effect: norm.momentum has a value of its own",
         ),
         (["eps=0.5", "norm=none"], "eps has no effect: no norm of this run has an eps"),
-        (["eps=0.5", "norm=group"], "eps has no effect: norm.eps has a value of its own"),
+        (["eps=0.5", "norm.eps=0.1"], "eps has no effect: norm.eps has a value of its own"),
+        (["convention=keras", "momentum=0.2", "eps=0.5"], "convention has no effect: words set what it sets"),
         (
             ["convention=keras", "norm=group"],
             "convention has no effect: no norm of this run takes its momentum or eps",
@@ -335,6 +336,8 @@ def test_a_typed_knob_without_effect_is_noted(words: list[str], note: str) -> No
         ["placement=preact", "norm=none", "model=resnet"],
         ["optimizer.momentum=0.5", "norm=none"],
         ["eps=0.5", "norm=none", "head_norm=custom"],
+        ["eps=0.5", "norm=group"],
+        ["convention=keras", "momentum=0.2"],
         ["convention=keras", "norm.eps=0.5"],
         ["head_norm=none"],
     ],

@@ -58,8 +58,16 @@ def test_copies_and_what_has_no_value_are_left_out():
     assert "norm.momentum" not in knobs_of("norm=custom")
 
 
-def test_the_momentum_of_a_norm_shows_where_it_is_its_own():
-    assert knobs_of("norm=custom", "norm.momentum=0.5")["norm.momentum"] == 0.5
+@pytest.mark.parametrize("words", ["momentum=0.5", "norm.momentum=0.5", "convention=keras norm.momentum=0.5"])
+def test_the_momentum_is_that_of_the_norm_whatever_word_set_it(words):
+    found = knobs_of("norm=custom", *words.split())
+    assert found["momentum"] == "0.5" and "norm.momentum" not in found
+
+
+def test_a_norm_without_momentum_or_eps_shows_none():
+    found = knobs_of("norm=none", "convention=keras")
+    assert "momentum" not in found and "eps" not in found
+    assert knobs_of("norm=frn", "head_norm=none")["eps"] == 1e-6
 
 
 def test_a_head_of_its_own_shows_its_knobs():
