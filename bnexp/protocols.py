@@ -59,11 +59,18 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a data set's file gives: its two published parts, as they are."""
+    """What a data set's file gives: its published parts, as they are.
+
+    val: published for validation; where there is none, a part of train is held out.
+    notes, warnings: what a user should know of the data, a line each.
+    """
 
     train: Split
     test: Split
     classes: tuple[str, ...]
+    val: Split | None = None
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

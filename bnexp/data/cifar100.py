@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnexp.data.cifar import cifar
+from bnexp.data.cifar10 import cifar
 from bnexp.protocols import Dataset
 
 FILES = ("train", "test", "meta")

@@ -1,103 +1,145 @@
-"""Image files to one tensor of bytes."""
+"""Image files to one tensor of bytes: what a viewer shows, on a white page."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from bnexp.data.findings import Findings, readable, several
+from bnexp.data.picture import KINDS, UNREADABLE, formats, read_header, read_picture
 from bnexp.errors import DataError
 
-GREY_MODES = frozenset(("1", "L", "LA", "La"))
-DEEP_MODES = frozenset(("I", "I;16", "I;16L", "I;16B", "I;16N"))
-UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)
-DEEPEST = 65535
+STDERR = 2
 WORKERS = min(8, os.cpu_count() or 1)
 
 T = TypeVar("T")
-Header = tuple[tuple[int, int], bool]  # (width, height), whether it is in colour
 
 
-def decode(files: Sequence[Path]) -> Tensor:
+@dataclass(frozen=True)
+class Decoded:
+    """Images uint8 (N, C, H, W), and what a user should know of them."""
+
+    images: Tensor
+    notes: list[str]
+    warnings: list[str]
+
+
+def decode(files: Sequence[Path], root: Path) -> Decoded:
     """Return the images as bytes, in the order of `files`.
 
-    Three channels where any image is in colour (a palette counts as colour), else one. Transparency is
-    dropped. Greys of 16 bits (or 32-bit integers up to 65535) are scaled to 8: round(255 v / 65535).
+    Three channels where any image is in colour (a palette counts as colour), else one. Turned as the
+    orientation tag says. What is transparent shows white: round(a v + (1 - a) 255) for opacity a. Greys of 16
+    bits (or 32-bit integers up to 65535) are scaled to 8: round(255 v / 65535), those of 12 bits by 4095; of
+    colours of 16 bits the upper 8 are kept. CMYK is (1 - c)(1 - k). Of several pictures the first is taken.
+    Colour profiles and gamma are not applied.
 
-    Shape: uint8 (N, C, H, W).
+    Args:
+        root: the folder that examples are named from.
     Raises:
-        DataError: files that cannot be read, or images of more than one size.
+        DataError: files that cannot be read, images of more than one size, or more than fit into memory.
     """
-    headers = _read_all(lambda _, path: _header(path), files)
-    (width, height), _ = headers[0]
-    for path, (size, _) in zip(files, headers, strict=True):
-        if size != (width, height):
-            raise DataError(
-                f"all images must have one size, but {files[0]} is {width} x {height} and "
-                f"{path} is {size[0]} x {size[1]}; resize them first"
-            )
-    colour = any(in_colour for _, in_colour in headers)
-    images_NCHW = np.empty((len(files), 3 if colour else 1, height, width), dtype=np.uint8)
+    with _silence():
+        headers = _read_all(lambda _, path: read_header(path), files)
+        _refuse_sizes(files, [header.size for header in headers], turned=True)
+        width, height = headers[0].size
+        channels = 3 if any(header.in_colour for header in headers) else 1
+        images_NCP = _room(len(files), channels, width * height)
 
-    def fill(index: int, path: Path) -> None:
-        images_NCHW[index] = _pixels(path, colour)
+        def fill(index: int, path: Path) -> tuple[int, int]:
+            pixels_CHW, kinds = read_picture(path)
+            headers[index].kinds.update(kinds)
+            grey_or_colour, height, width = pixels_CHW.shape
+            images_NCP[index] = pixels_CHW.reshape(grey_or_colour, -1)
+            return width, height
 
-    _read_all(fill, files)
-    return torch.from_numpy(images_NCHW)
+        sizes = _read_all(fill, files)
+    _refuse_sizes(files, sizes)
+    findings = Findings()
+    for path, found in zip(files, headers, strict=True):
+        for kind in KINDS:
+            if kind in found.kinds:
+                findings.add(kind, readable(path.relative_to(root)))
+    width, height = sizes[0]
+    images = torch.from_numpy(images_NCP).view(-1, channels, height, width)
+    return Decoded(images, findings.lines(harmless=True), findings.lines(harmless=False))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep what Pillow and the C libraries below it print from the user, who gets a line that says more."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # without a handler Python prints what it logs
+    with warnings.catch_warnings(), open(os.devnull, "w") as nowhere:
+        warnings.simplefilter("ignore")
+        stderr = os.dup(STDERR)
+        os.dup2(nowhere.fileno(), STDERR)  # libtiff writes to the descriptor itself
+        try:
+            yield
+        finally:
+            os.dup2(stderr, STDERR)
+            os.close(stderr)
 
 
 def _read_all(read: Callable[[int, Path], T], files: Sequence[Path]) -> list[T]:
-    """Return read(index, file) for every file, on several threads (PIL decodes outside Python's lock)."""
-    unreadable: dict[Path, Exception] = {}
+    """Return read(index, file) for every file, on several threads (Pillow decodes outside Python's lock)."""
+    unreadable: dict[Path, str] = {}
 
     def attempt(index: int, path: Path) -> T:
         try:
             return read(index, path)
         except UNREADABLE as error:
-            unreadable[path] = error
+            unreadable[path] = _reason(path, error)
             return cast(T, None)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         results = list(pool.map(attempt, range(len(files)), files))
     if unreadable:
-        named = [path for path in files if path in unreadable][:3]
+        named = [path for path in files if path in unreadable]
         raise DataError(
-            f"{len(unreadable):,} of {len(files):,} images cannot be read: {', '.join(map(str, named))}"
-            f"{' and others' if len(unreadable) > 3 else ''} ({unreadable[named[0]]}); remove or replace them"
+            f"{len(unreadable):,} of {len(files):,} images cannot be read: {several([*map(str, named)])} "
+            f"({unreadable[named[0]]}); remove or replace them"
         )
     return results
 
 
-def _header(path: Path) -> Header:
-    with Image.open(path) as image:
-        if image.mode == "F":
-            raise ValueError("its pixels are floating-point numbers of no known range")
-        return image.size, image.mode not in GREY_MODES | DEEP_MODES
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is none of {', '.join(formats())}" if path.stat().st_size else "it is empty"
+    return readable(str(error) or type(error).__name__)
 
 
-def _pixels(path: Path, colour: bool) -> np.ndarray:
-    """Return one image as bytes (C, H, W), or (H, W), which fills every channel."""
-    with Image.open(path) as image:
-        if image.mode in DEEP_MODES:
-            return _eight_bits(np.asarray(image.convert("I")))
-        if not colour:
-            return np.asarray(image.convert("L"))
-        if image.mode in ("P", "PA"):
-            # Straight to RGB, PIL warns about palettes whose colours are transparent.
-            image = image.convert("RGBA")
-        return np.moveaxis(np.asarray(image.convert("RGB")), 2, 0)
+def _refuse_sizes(files: Sequence[Path], sizes: Sequence[tuple[int, int]], *, turned: bool = False) -> None:
+    """Refuse images of more than one size; `turned` ones of swapped width and height may yet be of one."""
+    first = sizes[0]
+    same = {first, first[::-1]} if turned else {first}
+    for path, size in zip(files, sizes, strict=True):
+        if size not in same:
+            raise DataError(
+                f"all images must have one size, but {readable(files[0])} is {first[0]} x {first[1]} and "
+                f"{readable(path)} is {size[0]} x {size[1]}; resize them first"
+            )
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    # PIL's own conversion cuts everything above 255 off.
-    if values.min() < 0 or values.max() > DEEPEST:
-        raise ValueError(f"values must lie in 0 to {DEEPEST}")
-    scaled: np.ndarray = (values.astype(np.int64) * 255 + DEEPEST // 2) // DEEPEST
-    return scaled.astype(np.uint8)
+def _room(*shape: int) -> np.ndarray:
+    """Return an array for bytes, which takes memory as it is filled."""
+    needed, present = prod(shape), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > present:
+        raise DataError(
+            f"all images must fit into memory as bytes: these {shape[0]:,} take {needed / 1e9:,.1f} GB, this "
+            f"machine has {present / 1e9:,.1f}; make them smaller, or take fewer"
+        )
+    return np.empty(shape, dtype=np.uint8)

@@ -17,8 +17,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from bnexp.data.file_lock import exclusive
 from bnexp.errors import DataError
+from bnexp.protocols import Dataset, Split
 
 TIMEOUT_S = 30.0
 UNAVAILABLE = (OSError, RuntimeError, HTTPException, EOFError, zlib.error, tarfile.TarError)
@@ -75,6 +78,37 @@ def published(name: str, data_dir: Path, *, folder: str, files: Sequence[str]) -
         raise DataError(
             f"{name} in {home} cannot be read ({_reason(error)}); delete that folder to download it again"
         ) from error
+
+
+def checked(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    classes: tuple[str, ...],
+    *,
+    home: Path,
+    sizes: tuple[int, int],
+) -> Dataset:
+    """Return images and labels as a data set that fits together; one of other than the published sizes warns.
+
+    Args:
+        train, test: images uint8 (N, C, H, W) and labels int64 (N,).
+        home: where the files are.
+    Raises:
+        DataError: a part without images, other numbers of images and labels, a label that is no class.
+    """
+    for images, labels in (train, test):
+        if len(images) != len(labels) or not 0 < len(labels) or int(labels.max()) >= len(classes):
+            raise DataError(
+                f"{home} must hold a label from 0 to {len(classes) - 1} for every image, but has "
+                f"{len(images)} images and {len(labels)} labels up to {max(labels.tolist(), default=0)}; "
+                "delete that folder to download it again"
+            )
+    held = len(train[1]), len(test[1])
+    warnings = (
+        f"{home} holds {held[0]:,} training and {held[1]:,} test images, published were {sizes[0]:,} and "
+        f"{sizes[1]:,}: delete that folder to download them again",
+    )
+    return Dataset(Split(*train), Split(*test), classes, warnings=warnings if held != sizes else ())
 
 
 def _present(home: Path, files: Sequence[str]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnexp.data.idx import idx
+from bnexp.data.mnist import idx
 from bnexp.protocols import Dataset
 
 CLASSES = (

@@ -7,26 +7,27 @@ import pickle
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from bnexp.data.decode import Decoded
 from bnexp.data.file_lock import exclusive
 
-BROKEN = (OSError, RuntimeError, ValueError, EOFError, LookupError, pickle.UnpicklingError)
+BROKEN = (OSError, RuntimeError, ValueError, TypeError, EOFError, LookupError, pickle.UnpicklingError)
 
 
-def cached(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
-    """Return the tensor kept under `key`; where there is none, or a damaged one, make it and keep it.
+def cached(folder: Path, key: str, make: Callable[[], Decoded]) -> Decoded:
+    """Return what is kept under `key`; where there is nothing, or it is damaged, make it and keep it.
 
     A key is SOURCE-STATE; a new state of a source takes the place of its older ones.
     Runs that start together make it once. Where `folder` cannot be written, it is made every time.
     """
     path = folder / f"{key}.pt"
-    tensor = _load(path)
-    if tensor is not None:
-        return tensor
+    decoded = _load(path)
+    if decoded is not None:
+        return decoded
     with ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -35,29 +36,28 @@ def cached(folder: Path, key: str, make: Callable[[], Tensor]) -> Tensor:
         except OSError as error:
             _note_unkept(folder, error)
             return make()
-        tensor = _load(path)
-        if tensor is None:
-            tensor = make()
-            _save(tensor, path)
-    return tensor
+        decoded = _load(path)
+        if decoded is None:
+            decoded = make()
+            _save(decoded, path)
+    return decoded
 
 
-def _load(path: Path) -> Tensor | None:
+def _load(path: Path) -> Decoded | None:
     if not path.is_file():
         return None
     try:
-        tensor = torch.load(path, weights_only=True)
+        return Decoded(**torch.load(path, weights_only=True))
     except BROKEN:
         return None
-    return tensor if isinstance(tensor, Tensor) else None
 
 
-def _save(tensor: Tensor, path: Path) -> None:
+def _save(decoded: Decoded, path: Path) -> None:
     """Write beside `path` and rename, so that no reader ever sees half a file."""
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            torch.save(tensor, file)
+            torch.save(asdict(decoded), file)
         os.replace(partial, path)
         source = path.name.partition("-")[0]
         for older in {*path.parent.glob(f"{source}-*.pt")} - {path}:

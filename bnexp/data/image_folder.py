@@ -1,4 +1,4 @@
-"""Any tree of images: train/CLASS/* and test/CLASS/*."""
+"""Any tree of images: train/CLASS/* and test/CLASS/*, and val/CLASS/* where there is one."""
 
 from __future__ import annotations
 
@@ -11,113 +11,75 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnexp.data.decode import decode
+from bnexp.data.decode import Decoded, decode
+from bnexp.data.findings import readable
 from bnexp.data.image_cache import cached
+from bnexp.data.image_tree import WANTED, Classes, image_tree
 from bnexp.errors import ConfigError, DataError
 from bnexp.protocols import Dataset, Split
 
-PARTS = ("train", "test")
-EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
-WANTED = "data.root must name a folder with train/CLASS/* and test/CLASS/*"
-
-Listing = dict[str, dict[str, list[Path]]]  # part -> class -> images, all sorted by name
+# Of what `decode` makes of a file: another number makes it anew.
+DECODER = 2
 
 
 def image_folder(data_dir: Path, *, root: str | None = None) -> Dataset:
     """Return the images below `root`, decoded once and kept in `data_dir`/cache.
 
-    Classes are the folders' names in sorted order; images may lie deeper inside them. Hidden files and
-    files without an image's extension are passed over. See `decode` for colours and depths.
+    See `image_tree` for what belongs to the data, `decode` for colours, depths and transparency.
 
     Raises:
         ConfigError: no root.
-        DataError: a missing folder, classes that differ between train and test, a class without images, an
-            image that cannot be read, images of different sizes.
+        DataError: a tree that does not fit, an image that cannot be read, images of different sizes.
     """
     if root is None:
         raise ConfigError(WANTED)
-    tree = Path(root).expanduser()
-    listing = _listing(tree)
-    files, cache = _files(listing), data_dir / "cache"
-    images = cached(cache, _fingerprint(tree, files), lambda: _decode(tree, files, cache))
-    labels = [_labels(listing[part]) for part in PARTS]
-    train, test = (
-        Split(*pair) for pair in zip(torch.split(images, [len(part) for part in labels]), labels, strict=True)
+    tree = image_tree(Path(root).expanduser())
+    cache = data_dir / "cache"
+    decoded = cached(
+        cache, _fingerprint(tree.root, tree.files), lambda: _decode(tree.root, tree.files, cache)
     )
-    return Dataset(train, test, tuple(listing["train"]))
+    labels = {part: _labels(classes) for part, classes in tree.parts.items()}
+    images = torch.split(decoded.images, [len(part) for part in labels.values()])
+    splits = {
+        part: Split(*pair)
+        for part, pair in zip(labels, zip(images, labels.values(), strict=True), strict=True)
+    }
+    return Dataset(
+        splits["train"],
+        splits["test"],
+        tuple(tree.parts["train"]),
+        val=splits.get("val"),
+        notes=(*tree.notes, *decoded.notes),
+        warnings=(*tree.warnings, *decoded.warnings),
+    )
 
 
-def _listing(tree: Path) -> Listing:
-    if not tree.is_dir():
-        raise DataError(f"{WANTED}, got {tree}, which is no folder")
-    listing = {part: _classes(tree, part) for part in PARTS}
-    for part, other in (PARTS, PARTS[::-1]):
-        if lacking := listing[part].keys() - listing[other].keys():
-            raise DataError(
-                f"train and test must hold the same classes, {tree / other} lacks {_some(sorted(lacking))}"
-            )
-    return listing
-
-
-def _classes(tree: Path, part: str) -> dict[str, list[Path]]:
-    if not (tree / part).is_dir():
-        raise DataError(f"{WANTED}, got {tree}, which holds no folder {part}")
-    names = sorted(entry.name for entry in os.scandir(tree / part) if entry.is_dir() and _visible(entry.name))
-    if not names:
-        raise DataError(f"{WANTED}, got {tree / part}, which holds no folders")
-    classes = {name: _images(tree / part / name) for name in names}
-    if empty := [name for name, images in classes.items() if not images]:
-        raise DataError(f"every class must hold images, but {tree / part} has none in {_some(empty)}")
-    return classes
-
-
-def _images(folder: Path) -> list[Path]:
-    found = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = filter(_visible, folders)
-        found += [Path(here, name) for name in names if _visible(name) and _is_image(name)]
-    return sorted(found)
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".")
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _labels(classes: dict[str, list[Path]]) -> Tensor:
+def _labels(classes: Classes) -> Tensor:
     counts = torch.tensor([len(images) for images in classes.values()])
     return torch.arange(len(counts)).repeat_interleave(counts)
 
 
-def _files(listing: Listing) -> list[Path]:
-    return [image for part in PARTS for images in listing[part].values() for image in images]
-
-
-def _fingerprint(tree: Path, files: Sequence[Path]) -> str:
+def _fingerprint(root: Path, files: Sequence[Path]) -> str:
     """Return ROOT-STATE: the first part tells the root, the second also files' names, sizes and times."""
-    digest = hashlib.sha256(os.fsencode(tree.resolve()))
-    root = digest.hexdigest()[:16]
+    digest = hashlib.sha256(os.fsencode(root.resolve()))
+    name = digest.hexdigest()[:16]
+    digest.update(f"\n{DECODER}".encode())
     for path in files:
         try:
             status = path.stat()
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}); remove or replace it") from error
-        digest.update(b"\n" + os.fsencode(path.relative_to(tree)))
+            raise DataError(
+                f"{readable(path)} cannot be read ({error.strerror}); remove or replace it"
+            ) from error
+        digest.update(b"\n" + os.fsencode(path.relative_to(root)))
         digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}".encode())
-    return f"{root}-{digest.hexdigest()[:32]}"
+    return f"{name}-{digest.hexdigest()[:32]}"
 
 
-def _decode(tree: Path, files: Sequence[Path], cache: Path) -> Tensor:
-    before = _fingerprint(tree, files)
+def _decode(root: Path, files: Sequence[Path], cache: Path) -> Decoded:
+    before = _fingerprint(root, files)
     print(f"Decoding {len(files):,} images once into {cache} ...", file=sys.stderr, flush=True)
-    images = decode(files)
-    if _fingerprint(tree, _files(_listing(tree))) != before:
-        raise DataError(f"{tree} changed while its images were read; run again when it is at rest")
-    return images
+    decoded = decode(files, root)
+    if _fingerprint(root, image_tree(root).files) != before:
+        raise DataError(f"{readable(root)} changed while its images were read; run again when it is at rest")
+    return decoded

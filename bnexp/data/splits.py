@@ -16,12 +16,16 @@ from bnexp.seeding import stream
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains on, chooses by and is judged by; val is None where nothing is held out."""
+    """What a run trains on, chooses by and is judged by; val is None where nothing is held out.
+
+    notes: what became of a part that was published for validation.
+    """
 
     train: Split
     val: Split | None
     test: Split
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def split(dataset: Dataset, *, train_size: int | None, val_fraction: float, seed: int) -> Splits:
@@ -29,16 +33,17 @@ def split(dataset: Dataset, *, train_size: int | None, val_fraction: float, seed
 
     Both keep the classes' shares, rounded by largest remainder, so that the totals are exact: the validation
     split has round(val_fraction * train_size) images. Which images depends on the seed; each split keeps the
-    data set's order. The published test part stays as it is.
+    data set's order. The published test part stays as it is. A part that was published for validation is the
+    validation split as it is, whatever `val_fraction` says, unless it is 0.
 
     Args:
         train_size: None takes all.
-        val_fraction: 0 holds nothing out.
+        val_fraction: 0 holds nothing out, and goes without validation.
     Raises:
         ConfigError: a size or a fraction that leaves a split, or a class of the training split, empty.
     """
     labels = dataset.train.labels
-    num_train, num_val = _sizes(len(labels), train_size, val_fraction)
+    num_train, num_val = _sizes(len(labels), train_size, val_fraction, held_out=dataset.val is None)
     classes = _shuffled_by_class(labels, len(dataset.classes), seed)
     taken = apportion([len(members) for members in classes], num_train)
     spare = [max(count - 1, 0) for count in taken]
@@ -49,16 +54,31 @@ def split(dataset: Dataset, *, train_size: int | None, val_fraction: float, seed
         )
     held_out = apportion(taken, num_val, limits=spare)
     train = [members[val:end] for members, val, end in zip(classes, held_out, taken, strict=True)]
-    val = [members[:end] for members, end in zip(classes, held_out, strict=True)]
+    held = [members[:end] for members, end in zip(classes, held_out, strict=True)]
+    val, notes = _validation(dataset, val_fraction)
     return Splits(
         train=_take(dataset.train, train),
-        val=_take(dataset.train, val) if num_val else None,
+        val=_take(dataset.train, held) if num_val else val,
         test=dataset.test,
         classes=dataset.classes,
+        notes=notes,
     )
 
 
-def _sizes(available: int, train_size: int | None, val_fraction: float) -> tuple[int, int]:
+def _validation(dataset: Dataset, val_fraction: float) -> tuple[Split | None, tuple[str, ...]]:
+    """Return the part that was published for validation, unless none is wanted, and what to say of it."""
+    if dataset.val is None:
+        return None, ()
+    size = f"{len(dataset.val):,} images"
+    if val_fraction == 0:
+        return None, (
+            f"the data's own validation part of {size} is not used: data.val_fraction=0 wants none",
+        )
+    note = f"validation is the data's own part of {size}: data.val_fraction={val_fraction:g} has no effect"
+    return dataset.val, (note,)
+
+
+def _sizes(available: int, train_size: int | None, val_fraction: float, *, held_out: bool) -> tuple[int, int]:
     problems = []
     if train_size is not None and not 1 <= train_size <= available:
         problems.append(
@@ -70,6 +90,8 @@ def _sizes(available: int, train_size: int | None, val_fraction: float) -> tuple
     if problems:
         raise ConfigError(problems)
     num_train = available if train_size is None else train_size
+    if not held_out:
+        return num_train, 0
     num_val = round(val_fraction * num_train)
     if val_fraction > 0 and num_val == 0:
         raise ConfigError(

@@ -91,7 +91,7 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
     weights = attempt(locate, config.weights, Path(config.runs_dir))
     notes = (attempt(pieces.notes, model, config) or []) + (attempt(load_weights, model, weights) or [])
     attempt.finish()
-    assert device and splits and model and batches and total_steps and schedule and make_optimizer
+    assert device and dataset and splits and model and batches and total_steps and schedule and make_optimizer
     assert sites is not None
     notes += guard_notes(model, config.guard) + (freeze_notes(freeze, total_steps) if freeze else [])
     model.to(device)
@@ -114,8 +114,8 @@ def build(config: TrainConfig, known_problems: Sequence[str] = (), broken: Colle
         sites=sites,
         course=planned,
         weights=weights,
-        notes=substitutes(sites) + notes,
-        warnings=found,
+        notes=[*dataset.notes, *splits.notes, *substitutes(sites), *notes],
+        warnings=[*dataset.warnings, *found],
     )
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
 from inspect import Parameter, signature
 from pathlib import Path
@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from bnexp.config import SplitKnobs, TrainConfig
+from bnexp.data import soundness
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
 from bnexp.data.download import NotDownloaded, no_downloads
 from bnexp.data.splits import Splits, split
@@ -75,9 +76,9 @@ def dataset_at_hand(config: TrainConfig) -> Dataset | None:
 
 @lru_cache(maxsize=1)
 def loaded(node: str, data_dir: str) -> Dataset:
-    """Return a data set, kept for the next run of a sweep."""
+    """Return a data set with all that a user should know of it, kept for the next run of a sweep."""
     dataset: Dataset = make(json.loads(node))(Path(data_dir))
-    return dataset
+    return replace(dataset, warnings=(*dataset.warnings, *soundness.warnings(dataset)))
 
 
 def _own(node: dict[str, Any]) -> dict[str, Any]:

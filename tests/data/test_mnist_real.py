@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bnexp.data import soundness
 from bnexp.data.mnist import mnist
 from bnexp.data.pixels import Pixels
 from bnexp.data.splits import split
@@ -24,6 +25,7 @@ def dataset() -> Dataset:
 
 def test_published_sizes_and_label_counts(dataset: Dataset) -> None:
     assert dataset.image_shape == (1, 28, 28)
+    assert (dataset.notes, dataset.warnings, soundness.warnings(dataset)) == ((), (), [])
     assert dataset.train.labels.bincount().tolist() == TRAIN_COUNTS
     assert dataset.test.labels.bincount().tolist() == TEST_COUNTS
 

@@ -1,5 +1,7 @@
 """Splits are exact in number, stratified, disjoint and seeded."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given
@@ -160,3 +162,29 @@ def test_limits_are_kept(counts: list[int], data: st.DataObject) -> None:
     shares = apportion(counts, total, limits=limits)
     assert sum(shares) == total
     assert all(share <= limit for share, limit in zip(shares, limits, strict=True))
+
+
+@pytest.mark.parametrize("train_size", [None, 700])
+def test_a_published_validation_part_is_the_validation_split(train_size: int | None) -> None:
+    whole = dataclasses.replace(dataset(), val=numbered((2, 2, 2, 1)))
+    splits = split(whole, train_size=train_size, val_fraction=0.1, seed=0)
+    assert splits.val is whole.val
+    assert len(splits.train) == (train_size or 1000)
+    assert splits.notes == (
+        "validation is the data's own part of 7 images: data.val_fraction=0.1 has no effect",
+    )
+
+
+def test_no_fraction_goes_without_a_published_validation_part() -> None:
+    whole = dataclasses.replace(dataset(), val=numbered((2, 2, 2, 1)))
+    splits = split(whole, train_size=None, val_fraction=0, seed=0)
+    assert splits.val is None and len(splits.train) == 1000
+    assert splits.notes == (
+        "the data's own validation part of 7 images is not used: data.val_fraction=0 wants none",
+    )
+    with pytest.raises(ConfigError, match="at least 0 and below 1, got 1"):
+        split(whole, train_size=None, val_fraction=1, seed=0)
+
+
+def test_a_held_out_fraction_needs_no_words() -> None:
+    assert split(dataset(), train_size=None, val_fraction=0.1, seed=0).notes == ()

@@ -27,8 +27,7 @@ from bnexp.data import download
 from bnexp.data.cifar10 import cifar10
 from bnexp.data.cifar100 import cifar100
 from bnexp.data.fashion_mnist import fashion_mnist
-from bnexp.data.idx import FILES
-from bnexp.data.mnist import mnist
+from bnexp.data.mnist import FILES, mnist
 from bnexp.errors import DataError
 from bnexp.protocols import Dataset
 
@@ -208,6 +207,14 @@ def test_colour_sets_are_downloaded_once_and_read_as_they_are(
     for channel, row, column in ((0, 0, 5), (1, 31, 0), (2, 7, 30)):
         oracle = raw[:, channel * 1024 + row * 32 + column]
         np.testing.assert_array_equal(dataset.test.images[:, channel, row, column].numpy(), oracle)
+
+
+def test_sets_of_other_than_the_published_size_warn(tmp_path: Path) -> None:
+    put(tmp_path / "MNIST" / "raw", idx_files())
+    assert mnist(tmp_path).warnings == (
+        f"{tmp_path}/MNIST/raw holds 6 training and 4 test images, published were 60,000 and 10,000: "
+        "delete that folder to download them again",
+    )
 
 
 def test_download_says_one_line(
