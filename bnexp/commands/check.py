@@ -21,8 +21,8 @@ from bnexp.engine.device import choose, describe, environment
 from bnexp.errors import ConfigError
 from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
-from bnexp.parity.bench import Subject
-from bnexp.parity.cells import Cell
+from bnexp.parity.findings import Cell
+from bnexp.parity.setup import Subject
 from bnexp.runs.atomic import write_text
 
 KNOWN = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bnexp.parity.cells import Cell
+from bnexp.parity.findings import Cell
 
 CELL_WIDTH = 16
 STYLES = {"pass": "green", "fail": "bold red", "not applicable": "dim"}

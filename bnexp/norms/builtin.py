@@ -7,10 +7,12 @@ from torch import nn
 from bnexp.errors import ConfigError
 from bnexp.norms.contract.arguments import check_knobs
 from bnexp.norms.contract.traits import traits
+from bnexp.norms.custom import BATCH_NORM
 
 LAYERS = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+@BATCH_NORM
 @traits(removes_channel_mean=True, batch_statistics=True)
 def batch_norm(
     num_features: int,

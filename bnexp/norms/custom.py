@@ -10,9 +10,32 @@ from torch import Tensor, nn
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms.arithmetic import compiled, moments
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import RunningVar, check_input, check_knobs, check_running_var
+from bnexp.norms.contract.promises import Given, Knobs, Promises
 
 
+def batch_norm_formula(given: Given) -> Tensor:
+    """Ioffe & Szegedy 2015, Alg. 1 in training and Alg. 2, line 11 in evaluation, as torch reads them."""
+    if given.training or "running_mean" not in given.state:
+        axes, eps = formulas.batch_axes(given.x), given.knobs["eps"]
+        return formulas.affine(formulas.standardized(given.x, axes, eps), given.state)
+    return formulas.by_running_statistics(given)
+
+
+def torch_batch_norm(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module | None:
+    """Return torch's batch norm with these knobs, None where it lacks one."""
+    if knobs.get("running_var", "unbiased") != "unbiased":
+        return None
+    kind = (nn.BatchNorm1d, nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[len(spatial)]
+    asked = {name: knobs.get(name, True) for name in ("affine", "track_running_stats")}
+    return kind(num_features, eps=knobs["eps"], momentum=knobs["momentum"], **asked)
+
+
+BATCH_NORM = Promises(batch_norm_formula, formulas.averaged_moments, torch_batch_norm)
+
+
+@BATCH_NORM
 class CustomNorm(nn.Module):
     """Normalize each channel over the batch and all positions, as torch.nn.BatchNorm1d, 2d and 3d do.
 

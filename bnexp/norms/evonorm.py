@@ -11,10 +11,33 @@ from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic import moments
 from bnexp.norms.arithmetic.example_moments import moments_NC, over_positions, pooled_var
 from bnexp.norms.arithmetic.moments import across, cast, widen
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_input, check_knobs
-from bnexp.norms.group import choose_groups
+from bnexp.norms.contract.promises import Given, Promises
+from bnexp.norms.group import choose_groups, promised_groups
 
 
+def b0_formula(given: Given) -> Tensor:
+    """Liu et al. 2020, Table 1, B0; with one value per channel the example's variance is 0."""
+    x, eps = given.x, given.knobs["eps"]
+    batch_var = formulas.across(given.state["running_var"], x)
+    if given.training:
+        batch_var = formulas.moments(x, formulas.batch_axes(x))[1]
+    example_var = formulas.moments(x, formulas.positions(x))[1] if x.dim() > 2 else torch.zeros_like(x)
+    line = formulas.across(given.state["v"], x) * x + (example_var + eps).sqrt()
+    return formulas.affine(x / (batch_var + eps).sqrt().maximum(line), given.state)
+
+
+def s0_formula(given: Given) -> Tensor:
+    """Liu et al. 2020, Table 1, S0."""
+    x, eps = given.x, given.knobs["eps"]
+    grouped = formulas.by_group(x, promised_groups(x.shape[1], x.shape[2:], given.knobs["num_groups"]))
+    var = formulas.moments(grouped, tuple(range(2, grouped.dim())))[1].expand_as(grouped).reshape(x.shape)
+    gate = 1 / (1 + (-formulas.across(given.state["v"], x) * x).exp())
+    return formulas.affine(x * gate / (var + eps).sqrt(), given.state)
+
+
+@Promises(b0_formula, formulas.averaged_moments)
 class EvoNormB0(nn.Module):
     """Divide by the larger of the batch's standard deviation and a line in x above the example's own.
 
@@ -90,6 +113,7 @@ class EvoNormB0(nn.Module):
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
+@Promises(s0_formula, formulas.unmoved)
 class EvoNormS0(nn.Module):
     """Divide a gated input by the standard deviation of its group of channels, example by example.
 

@@ -9,9 +9,24 @@ from torch import Tensor, nn
 
 from bnexp.norms.arithmetic.example_moments import mean_square_NC, over_positions
 from bnexp.norms.arithmetic.moments import across, cast, widen
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_input, check_knobs
+from bnexp.norms.contract.promises import Given, Promises
 
 
+def formula(given: Given) -> Tensor:
+    """Singh & Krishnan 2020, eq. 1-4; where a channel is one value, with a learned eps besides."""
+    mean_square = given.x**2
+    if given.x.dim() > 2:  # a sum over no axes would be one over all
+        axes = formulas.positions(given.x)
+        mean_square = mean_square.sum(axes, keepdim=True) / math.prod(given.x.shape[2:])
+    learned = given.state.get("learned_eps")
+    eps = given.knobs["eps"] + (0.0 if learned is None else learned.abs())
+    y = formulas.affine(given.x / (mean_square + eps).sqrt(), given.state)
+    return y.maximum(formulas.across(given.state["tau"], y))
+
+
+@Promises(formula, formulas.unmoved)
 class FilterResponseNorm(nn.Module):
     """Divide each channel of an example by its root mean square, then cut it off at a learned threshold.
 

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.norms.arithmetic import moments
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_input, check_knobs
+from bnexp.norms.contract.promises import Promises
 
 
+@Promises(formulas.by_running_statistics, formulas.unmoved)
 class FrozenNorm(nn.Module):
     """Scale and shift each channel by four fixed vectors, in training as in evaluation.
 

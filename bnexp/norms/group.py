@@ -5,14 +5,42 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_knobs
+from bnexp.norms.contract.promises import Given, Knobs, Promises
 
 MOST_GROUPS = 32
 
 
+def formula(given: Given) -> Tensor:
+    """Wu & He 2018, eq. 1-7."""
+    x, eps = given.x, given.knobs["eps"]
+    grouped = formulas.by_group(x, promised_groups(x.shape[1], x.shape[2:], given.knobs["num_groups"]))
+    xhat = formulas.standardized(grouped, tuple(range(2, grouped.dim())), eps)
+    return formulas.affine(xhat.reshape(x.shape), given.state)
+
+
+def promised_groups(num_features: int, spatial: tuple[int, ...], asked: object) -> int:
+    """Return the number of groups: for "auto" the largest divisor of C up to 32 that leaves a group at least
+    2 channels, or 8 where a channel is one value; 1 where none does.
+    """
+    if isinstance(asked, int):
+        return asked
+    least = 8 if math.prod(spatial) == 1 else 2
+    fitting = [g for g in range(1, 33) if num_features % g == 0 and num_features >= least * g]
+    return max(fitting, default=1)
+
+
+def torch_group_norm(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module:
+    """Return torch's layer, with one group where the norm has no such knob."""
+    groups = promised_groups(num_features, spatial, knobs.get("num_groups", 1))
+    return nn.GroupNorm(groups, num_features, eps=knobs["eps"], affine=knobs["affine"])
+
+
+@Promises(formula, formulas.unmoved, torch_group_norm)
 def group_norm(
     num_features: int,
     spatial: tuple[int, ...],

@@ -10,10 +10,30 @@ from torch import Tensor, nn
 
 from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic.moments import cast, normalized_from, widen
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_knobs, check_values
+from bnexp.norms.contract.promises import Given, Knobs, Promises
 from bnexp.norms.contract.traits import traits
+from bnexp.norms.layer import layer_formula, torch_layer_norm
 
 
+def formula(given: Given) -> Tensor:
+    """Ulyanov et al. 2016, eq. 4: over the positions of one channel; a layer norm where there is one."""
+    if math.prod(given.x.shape[2:]) == 1:
+        return layer_formula(given)
+    xhat = formulas.standardized(given.x, formulas.positions(given.x), given.knobs["eps"])
+    return formulas.affine(xhat, given.state)
+
+
+def torch_layer(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module:
+    """Return torch's layer for one to three axes, or the layer norm that stands in for it."""
+    if math.prod(spatial) == 1:
+        return torch_layer_norm(num_features, spatial, knobs)
+    kind = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)[len(spatial) - 1]
+    return kind(num_features, eps=knobs["eps"], affine=knobs["affine"])
+
+
+@Promises(formula, formulas.unmoved, torch_layer)
 @traits(removes_channel_mean=True, needs_extent=True)
 def instance_norm(
     num_features: int, spatial: tuple[int, ...], *, eps: float = 1e-5, affine: bool = True

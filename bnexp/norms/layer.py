@@ -7,10 +7,39 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_knobs, check_values
-from bnexp.norms.group import group_norm
+from bnexp.norms.contract.promises import Given, Knobs, Promises
+from bnexp.norms.group import group_norm, torch_group_norm
 
 
+def layer_formula(given: Given) -> Tensor:
+    """Ba, Kiros & Hinton 2016, eq. 3: over all of an example, with a weight for each element."""
+    y = formulas.standardized(given.x, tuple(range(1, given.x.dim())), given.knobs["eps"])
+    return y * given.state["weight"] + given.state["bias"] if "weight" in given.state else y
+
+
+def layer_group_formula(given: Given) -> Tensor:
+    """Wu & He 2018, section 3.1: over all of an example, with a weight for each channel."""
+    axes, eps = tuple(range(1, given.x.dim())), given.knobs["eps"]
+    return formulas.affine(formulas.standardized(given.x, axes, eps), given.state)
+
+
+def layer_pixel_formula(given: Given) -> Tensor:
+    """Liu et al. 2022, section 2.6: over the channels of one position."""
+    return formulas.affine(formulas.standardized(given.x, (1,), given.knobs["eps"]), given.state)
+
+
+def torch_layer_norm(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module:
+    return nn.LayerNorm((num_features, *spatial), eps=knobs["eps"], elementwise_affine=knobs["affine"])
+
+
+def torch_dense_layer_norm(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module | None:
+    """Return torch's layer, which normalizes the last axes: the channels only where nothing follows them."""
+    return None if spatial else torch_layer_norm(num_features, spatial, knobs)
+
+
+@Promises(layer_formula, formulas.unmoved, torch_layer_norm)
 def layer_norm(
     num_features: int, spatial: tuple[int, ...], *, eps: float = 1e-5, affine: bool = True
 ) -> nn.Module:
@@ -31,6 +60,7 @@ def layer_norm(
     return nn.LayerNorm((num_features, *spatial), eps=eps, elementwise_affine=affine)
 
 
+@Promises(layer_group_formula, formulas.unmoved, torch_group_norm)
 def layer_group_norm(
     num_features: int, spatial: tuple[int, ...], *, eps: float = 1e-5, affine: bool = True
 ) -> nn.Module:
@@ -44,6 +74,7 @@ def layer_group_norm(
     return group_norm(num_features, spatial, num_groups=1, eps=eps, affine=affine)
 
 
+@Promises(layer_pixel_formula, formulas.unmoved, torch_dense_layer_norm)
 class LayerNormPixel(nn.LayerNorm):
     """Normalize the channels of each position by themselves, as in ConvNeXt.
 

@@ -12,13 +12,44 @@ from torch import Tensor
 
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic.correction import normalize_rescaled
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import RunningVar
-from bnexp.norms.custom import CustomNorm
+from bnexp.norms.contract.promises import Given, Knobs, Promises
+from bnexp.norms.custom import CustomNorm, batch_norm_formula, torch_batch_norm
 
 Function = TypeVar("Function", bound=Callable[..., object])
 _outside_graphs: Callable[[Function], Function] = torch.compiler.disable  # it cannot trace a generator
 
 
+def formula(given: Given) -> Tensor:
+    """Santurkar et al. 2018, section 2.1: batch norm, then a scale and shift for each example and channel."""
+    if not given.training:
+        return batch_norm_formula(given)
+    scale, shift = (drawn.reshape(*drawn.shape, *(1 for _ in given.x.shape[2:])) for drawn in given.noise)
+    return batch_norm_formula(given) * scale + shift
+
+
+def promised_noise(
+    shape: tuple[int, ...], knobs: Knobs, dtype: torch.dtype, generator: torch.Generator
+) -> tuple[Tensor, ...]:
+    """Return scale and shift, (N, C): s ~ Normal(sigma, spread^2) and m ~ Uniform(mu - spread, mu + spread),
+    with mu ~ Uniform(-max_shift, max_shift) and sigma ~ Uniform(1, max_scale) for each channel.
+
+    In the order in which the layer draws: mu, sigma, m, s.
+    """
+    spread, last, channels = knobs["spread"], knobs["max_shift"], shape[1:2]
+
+    def drawn(size: tuple[int, ...]) -> Tensor:
+        return torch.empty(size, dtype=dtype, device=generator.device)
+
+    mu = drawn(channels).uniform_(-last, last, generator=generator)
+    sigma = drawn(channels).uniform_(1, knobs["max_scale"], generator=generator)
+    shift = mu + drawn(shape[:2]).uniform_(-spread, spread, generator=generator)
+    scale = sigma + spread * drawn(shape[:2]).normal_(0, 1, generator=generator)
+    return scale.double(), shift.double()
+
+
+@Promises(formula, formulas.averaged_moments, torch_batch_norm, torch_trains_alike=False, draw=promised_noise)
 class NoisyNorm(CustomNorm):
     """Normalize as batch norm does; in training, scale and shift the result by noise.
 

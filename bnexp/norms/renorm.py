@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic import moments
 from bnexp.norms.arithmetic.correction import normalize_corrected
-from bnexp.norms.custom import CustomNorm
+from bnexp.norms.contract import formulas
+from bnexp.norms.contract.promises import Given, Knobs, Promises, State
+from bnexp.norms.custom import CustomNorm, torch_batch_norm
 
 
+def formula(given: Given) -> Tensor:
+    """Ioffe 2017, Alg. 1: r and d are constants, by the averages of before the batch."""
+    if not given.training:
+        return formulas.by_running_statistics(given)
+    x, eps, axes = given.x, given.knobs["eps"], formulas.batch_axes(given.x)
+    running_mean, running_var = (
+        formulas.across(given.state[name], x) for name in ("running_mean", "running_var")
+    )
+    mean, var = formulas.moments(given.at, axes)
+    running_std, (r_max, d_max) = (running_var + eps).sqrt(), promised_limits(given)
+    r = ((var + eps).sqrt() / running_std).clamp(1 / r_max, r_max)
+    d = ((mean - running_mean) / running_std).clamp(-d_max, d_max)
+    return formulas.affine(formulas.standardized(x, axes, eps) * r + d, given.state)
+
+
+def promised_limits(given: Given) -> tuple[float, float]:
+    """Ioffe 2017, section 4, in fractions of the run: from (1, 0), linearly to (r_max, d_max)."""
+    knobs, done = given.knobs, float(given.state["num_batches_tracked"]) / given.total_steps
+    start = knobs["plain_frac"]
+    r_share, d_share = (
+        min(1.0, max(0.0, (done - start) / (knobs[name] - start))) for name in ("r_full_frac", "d_full_frac")
+    )
+    return 1 + r_share * (knobs["r_max"] - 1), d_share * knobs["d_max"]
+
+
+def averaged_deviations(batches: Sequence[Tensor], start: State, knobs: Knobs) -> dict[str, Tensor]:
+    """Running mean, and the square of an average of sqrt(biased var + eps), from which eps is taken away."""
+    eps, averaged = knobs["eps"], formulas.averaged_moments(batches, start, knobs)
+    stds = [(formulas.moments(x, formulas.batch_axes(x))[1].flatten() + eps).sqrt() for x in batches]
+    of_start = (start["running_var"] + eps).sqrt()
+    averaged["running_var"] = formulas.weighted(stds, of_start, knobs["momentum"]) ** 2 - eps
+    return averaged
+
+
+@Promises(formula, averaged_deviations, torch_batch_norm, torch_trains_alike=False)
 class BatchRenorm(CustomNorm):
     """Normalize by the batch, then correct towards the running averages within limits that widen.
 

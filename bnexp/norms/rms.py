@@ -6,9 +6,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.norms.arithmetic.moments import cast, widen
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import check_knobs, check_values
+from bnexp.norms.contract.promises import Given, Knobs, Promises
 
 
+def formula(given: Given) -> Tensor:
+    """Zhang & Sennrich 2019, eq. 4: by the root mean square of the channels of one position."""
+    mean_square = (given.x**2).sum(1, keepdim=True) / given.x.shape[1]
+    return formulas.affine(given.x / (mean_square + given.knobs["eps"]).sqrt(), given.state)
+
+
+def torch_layer(num_features: int, spatial: tuple[int, ...], knobs: Knobs) -> nn.Module | None:
+    """Return torch's layer, which normalizes the last axis: the channels only where nothing follows them."""
+    if spatial:
+        return None
+    return nn.RMSNorm(num_features, eps=knobs["eps"], elementwise_affine=knobs["affine"])
+
+
+@Promises(formula, formulas.unmoved, torch_layer)
 class RMSNorm(nn.RMSNorm):
     """Divide the channels of each position by their root mean square.
 

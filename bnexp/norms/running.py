@@ -6,10 +6,15 @@ import torch
 from torch import Tensor
 
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
+from bnexp.norms.contract import formulas
 from bnexp.norms.contract.arguments import RunningVar
-from bnexp.norms.custom import CustomNorm
+from bnexp.norms.contract.promises import Promises
+from bnexp.norms.custom import CustomNorm, torch_batch_norm
 
 
+@Promises(
+    formulas.by_running_statistics, formulas.averaged_moments, torch_batch_norm, torch_trains_alike=False
+)
 class RunningNorm(CustomNorm):
     """Normalize each channel by the running averages of its moments, in training as in evaluation.
 

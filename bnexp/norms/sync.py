@@ -13,12 +13,13 @@ from torch.autograd.function import once_differentiable
 from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic import moments
 from bnexp.norms.contract.arguments import check_input
-from bnexp.norms.custom import CustomNorm
+from bnexp.norms.custom import BATCH_NORM, CustomNorm
 
 Wrapped = TypeVar("Wrapped", bound=Callable[..., object])
 _outside_graphs: Callable[[Wrapped], Wrapped] = torch.compiler.disable  # processes must meet in one order
 
 
+@BATCH_NORM
 class SyncNorm(CustomNorm):
     """Normalize each channel over the batches of all processes, as one batch norm would their concatenation.
 

@@ -6,8 +6,10 @@ from torch import Tensor, distributed, nn
 
 from bnexp.errors import ShapeError
 from bnexp.norms.contract.arguments import check_knobs
+from bnexp.norms.custom import BATCH_NORM
 
 
+@BATCH_NORM
 class SyncBuiltinNorm(nn.SyncBatchNorm):
     """torch.nn.SyncBatchNorm: as `bnexp.norms.sync.SyncNorm`, on CUDA only; one process is plain batch norm.
 

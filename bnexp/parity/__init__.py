@@ -1,5 +1,5 @@
 """The parity matrix: each norm against its formula, against torch's layer and against itself.
 
-Nothing here is taken from the layers under test: `oracles` writes every formula out again, in float64. A norm
-without an oracle, such as a user's own, still gets every cell that needs none.
+A norm promises itself what it must compute (`bnexp.norms.contract.promises`), apart from its layer and in
+float64. A norm without promises, such as a user's own may be, still gets every cell that needs none.
 """

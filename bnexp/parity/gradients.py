@@ -1,4 +1,4 @@
-"""Cells about derivatives: what the layer says against differences of the formula."""
+"""Cells about derivatives: what the layer says, against four-point differences of the formula."""
 
 from __future__ import annotations
 
@@ -7,31 +7,61 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnexp.parity import differences
-from bnexp.parity.bench import Bench, in_both_modes
-from bnexp.parity.cells import DIFFERENCES, Finding, Inapplicable, difference
+from bnexp.parity.findings import DIFFERENCES, Finding, Inapplicable, difference
 from bnexp.parity.reference import Formula, copies
+from bnexp.parity.setup import Setup, in_both_modes
+
+STEP = 1e-4
+# f'(0) h = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12, exact for polynomials up to degree 4
+STENCIL = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
+
+
+def by_differences(function: Callable[[Tensor], Tensor], at: Tensor, *, mapped: bool = False) -> Tensor:
+    """Return the derivative of a scalar function by every element of `at`, without any calculus.
+
+    Args:
+        mapped: evaluate all differences in one torch.vmap, which the function must bear.
+    """
+    units = torch.eye(at.numel(), dtype=at.dtype, device=at.device).view(-1, *at.shape)
+    found = torch.zeros(at.numel(), dtype=at.dtype, device=at.device)
+    for steps, share in STENCIL:
+        moved = at.detach() + steps * STEP * units
+        values = torch.vmap(function)(moved) if mapped else torch.stack([function(one) for one in moved])
+        found += share / STEP * values.detach()
+    return found.view(at.shape)
+
+
+def slopes_by_differences(function: Callable[[float], Sequence[Tensor]]) -> list[Tensor]:
+    """Return the derivative at 0 of a function of one number that gives several tensors."""
+    values = [(share, function(steps * STEP)) for steps, share in STENCIL]
+    parts = zip(*(tensors for _, tensors in values), strict=True)
+    shares = [share for share, _ in values]
+    return [
+        torch.stack([share * tensor.detach() for share, tensor in zip(shares, each, strict=True)]).sum(0)
+        / STEP
+        for each in parts
+    ]
 
 
 @in_both_modes
-def of_input(bench: Bench, training: bool) -> Iterator[Finding]:
+def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
     """dx."""
-    layer, x, dy = bench.layer(training=training), bench.batch(), bench.batch(1)
-    reference = bench.reference(layer, x)
+    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
+    reference = setup.reference(layer, x)
 
     def loss(moved: Tensor) -> Tensor:
         return (reference(moved) * dy).sum()
 
-    wanted = differences.gradient(loss, x, mapped=isinstance(reference, Formula))
+    wanted = by_differences(loss, x, mapped=isinstance(reference, Formula))
     (found,) = torch.autograd.grad(layer(x.requires_grad_()), x, dy)
     yield Finding("", difference(found, wanted), DIFFERENCES)
 
 
 @in_both_modes
-def of_parameters(bench: Bench, training: bool) -> Iterator[Finding]:
+def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
     """The gradient of every parameter."""
-    layer, x, dy = bench.layer(training=training), bench.batch(), bench.batch(1)
-    reference, parameters = bench.reference(layer, x), dict(layer.named_parameters())
+    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
+    reference, parameters = setup.reference(layer, x), dict(layer.named_parameters())
     if not parameters:
         raise Inapplicable("it has no parameters")
     found = torch.autograd.grad(
@@ -42,44 +72,44 @@ def of_parameters(bench: Bench, training: bool) -> Iterator[Finding]:
         def loss(moved: Tensor, name: str = name) -> Tensor:
             return (reference(x, {name: moved}) * dy).sum()
 
-        wanted = differences.gradient(loss, parameter, mapped=isinstance(reference, Formula))
+        wanted = by_differences(loss, parameter, mapped=isinstance(reference, Formula))
         yield Finding(name, difference(gradient, wanted), DIFFERENCES)
 
 
 @in_both_modes
-def twice(bench: Bench, training: bool) -> Iterator[Finding]:
+def twice(setup: Setup, training: bool) -> Iterator[Finding]:
     """Second derivatives: the gradient of <v, dL/d(x, parameters)> for one v, by all of them and by dy."""
-    layer = bench.layer(training=training)
-    wanted = _shift_of_gradients(bench, layer)
+    layer = setup.layer(training=training)
+    wanted = _shift_of_gradients(setup, layer)
     names = ["x", *(name for name, _ in layer.named_parameters()), "dy"]
-    found = second(layer, bench, [bench.batch(), *layer.parameters()])
+    found = second(layer, setup, [setup.batch(), *layer.parameters()])
     for name, own, witness in zip(names, found, wanted, strict=True):
         yield Finding(name, difference(own, witness), DIFFERENCES)
 
 
-def second(called: Callable[[Tensor], Tensor], bench: Bench, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def second(called: Callable[[Tensor], Tensor], setup: Setup, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Return the derivative of <v, dL/dleaves> by the leaves (x first) and by dy, through two backwards."""
-    dy = bench.batch(1).requires_grad_()
+    dy = setup.batch(1).requires_grad_()
     for leaf in leaves:
         leaf.requires_grad_()
     first = torch.autograd.grad(called(leaves[0]), leaves, dy, create_graph=True)
-    products = [(one * v).sum() for one, v in zip(first, _direction(bench, leaves), strict=True)]
+    products = [(one * v).sum() for one, v in zip(first, _direction(setup, leaves), strict=True)]
     return torch.autograd.grad(
         torch.stack(products).sum(), [*leaves, dy], allow_unused=True, materialize_grads=True
     )
 
 
-def _direction(bench: Bench, leaves: Sequence[Tensor]) -> list[Tensor]:
+def _direction(setup: Setup, leaves: Sequence[Tensor]) -> list[Tensor]:
     """Return v: one tensor for each leaf."""
-    drawn = [bench.batch(20 + number).flatten() for number in range(len(leaves))]
+    drawn = [setup.batch(20 + number).flatten() for number in range(len(leaves))]
     return [v[: leaf.numel()].view(leaf.shape) for v, leaf in zip(drawn, leaves, strict=True)]
 
 
-def _shift_of_gradients(bench: Bench, layer: nn.Module) -> list[Tensor]:
+def _shift_of_gradients(setup: Setup, layer: nn.Module) -> list[Tensor]:
     """Return how the first gradients, and y, change along v: the second derivatives, which are symmetric."""
-    x, dy = bench.batch(), bench.batch(1)
-    reference, parameters = bench.reference(layer, x), copies(layer.named_parameters())
-    of_x, *of_parameters = _direction(bench, [x, *parameters.values()])
+    x, dy = setup.batch(), setup.batch(1)
+    reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
+    of_x, *of_parameters = _direction(setup, [x, *parameters.values()])
 
     def at(step: float) -> list[Tensor]:
         moved = [x + step * of_x]
@@ -89,4 +119,4 @@ def _shift_of_gradients(bench: Bench, layer: nn.Module) -> list[Tensor]:
         gradients = torch.autograd.grad(y, leaves, dy, allow_unused=True, materialize_grads=True)
         return [*gradients, y]
 
-    return differences.along(at)
+    return slopes_by_differences(at)

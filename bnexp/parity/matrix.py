@@ -7,23 +7,9 @@ from typing import Any
 
 import torch
 
-from bnexp.parity import (
-    compilation as compiled,
-)
-from bnexp.parity import (
-    gradients,
-    outputs,
-    state,
-    transforms,
-)
-from bnexp.parity import (
-    low_precision as precision,
-)
-from bnexp.parity import (
-    memory_format as layout,
-)
-from bnexp.parity.bench import PLACES, Bench, Check, Place, Subject, first_line, own_stream
-from bnexp.parity.cells import Cell, Finding, Inapplicable
+from bnexp.parity import gradients, outputs, rounding, state, transforms
+from bnexp.parity.findings import Cell, Finding, Inapplicable
+from bnexp.parity.setup import PLACES, Check, Place, Setup, Subject, first_line, own_stream
 
 CHECKS: Mapping[str, Check] = {
     "forward": outputs.forward,
@@ -38,21 +24,21 @@ CHECKS: Mapping[str, Check] = {
     "buffers": state.buffers,
     "state dict": state.state_dict,
     "deepcopy": state.deep_copy,
-    "channels_last": layout.channels_last,
-    "float32": precision.single,
-    "low precision": precision.low,
-    "autocast": precision.autocast,
+    "channels_last": outputs.channels_last,
+    "float32": rounding.single,
+    "low precision": rounding.low,
+    "autocast": rounding.autocast,
     "torch.func.grad": transforms.of_grad,
     "torch.func.jvp": transforms.of_jvp,
     "torch.vmap": transforms.of_vmap,
-    "constant channels": precision.constant,
-    "mean/std 1000": precision.far_mean,
+    "constant channels": rounding.constant,
+    "mean/std 1000": rounding.far_mean,
     "one value": outputs.one_value,
-    "empty batch": layout.empty,
+    "empty batch": outputs.empty,
 }
 COMPILED_CHECKS: Mapping[str, Check] = {
-    "compiled": compiled.once,
-    "compiled, double backward": compiled.twice,
+    "compiled": transforms.compiled,
+    "compiled, double backward": transforms.compiled_twice,
 }
 
 
@@ -70,13 +56,13 @@ def cells(
         for subject in subjects:
             for check, measure in checks.items():
                 for place in places:
-                    for finding in _findings(measure, Bench(subject, place, device)):
+                    for finding in _findings(measure, Setup(subject, place, device)):
                         yield Cell(subject.name, check, place.name, finding)
 
 
-def _findings(measure: Check, bench: Bench) -> Iterator[Finding]:
+def _findings(measure: Check, setup: Setup) -> Iterator[Finding]:
     try:
-        yield from measure(bench)
+        yield from measure(setup)
     except Inapplicable as reason:
         yield Finding("", reason=str(reason))
     except Exception as error:  # a norm under test may be anybody's, and so may what it raises

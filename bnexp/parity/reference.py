@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from bnexp.models.dropout import Noisy
-from bnexp.parity.kinds import Kind
-from bnexp.parity.oracles import Given
+from bnexp.norms.contract.promises import Given, Promises
 
 State = dict[str, Tensor]
 
@@ -22,9 +21,9 @@ TOTAL_STEPS = 10  # of the run in which the layers stand, for those with a sched
 
 @dataclass(frozen=True)
 class Formula:
-    """y by the oracle, as a function of x and of changed parameters; no buffer moves."""
+    """y as the norm promises it, as a function of x and of changed parameters; no buffer moves."""
 
-    kind: Kind
+    promises: Promises
     state: State
     at: Tensor
     knobs: Mapping[str, Any]
@@ -34,7 +33,7 @@ class Formula:
     def __call__(self, x: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
         state = {**self.state, **(changed or {})}
         given = Given(x, self.at, state, self.knobs, self.training, self.noise, TOTAL_STEPS)
-        return self.kind.output(given)
+        return self.promises.formula(given)
 
 
 @dataclass(frozen=True)

@@ -9,39 +9,39 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnexp.parity.bench import NO_TWIN, Bench
-from bnexp.parity.cells import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
+from bnexp.parity.findings import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 from bnexp.parity.reference import copies
+from bnexp.parity.setup import NO_TWIN, Setup
 
 MOMENTA: tuple[float | None, ...] = (0.3, None, 0.0, 1.0)
 BATCHES = 4
 
 
-def running(bench: Bench) -> Iterator[Finding]:
+def running(setup: Setup) -> Iterator[Finding]:
     """Every buffer after batches of different sizes, against its closed form."""
-    yield from _after_batches(bench, "")
-    if "running_var" in bench.subject.knobs:
+    yield from _after_batches(setup, "")
+    if "running_var" in setup.subject.knobs:
         for value in ("unbiased", "biased"):
-            yield from _after_batches(bench, f"running_var={value}, ", running_var=value)
+            yield from _after_batches(setup, f"running_var={value}, ", running_var=value)
 
 
-def momenta(bench: Bench) -> Iterator[Finding]:
+def momenta(setup: Setup) -> Iterator[Finding]:
     """The same for each kind of momentum: a number, null for the cumulative average, 0 and 1."""
     for momentum in MOMENTA:
         shown = "null" if momentum is None else momentum
-        yield from _after_batches(bench, f"momentum={shown}, ", momentum=momentum)
+        yield from _after_batches(setup, f"momentum={shown}, ", momentum=momentum)
 
 
-def _after_batches(bench: Bench, case: str, **knobs: Any) -> Iterator[Finding]:
-    layer = bench.fresh(**knobs)
+def _after_batches(setup: Setup, case: str, **knobs: Any) -> Iterator[Finding]:
+    layer = setup.fresh(**knobs)
     start = copies(layer.named_buffers())
     if not start:
         raise Inapplicable("it keeps no running statistics")
-    kind = bench.subject.kind
-    if kind is None or kind.buffers is None:
+    promises = setup.subject.promises
+    if promises is None or promises.buffers is None:
         raise Inapplicable("no closed form is known for this norm")
-    batches = [bench.batch(i, examples=bench.place.examples + i) for i in range(BATCHES)]
-    expected = kind.buffers(batches, start, {**bench.subject.knobs, **knobs})
+    batches = [setup.batch(i, examples=setup.place.examples + i) for i in range(BATCHES)]
+    expected = promises.buffers(batches, start, {**setup.subject.knobs, **knobs})
     for x in batches:
         layer(x)
     after = dict(layer.named_buffers())
@@ -49,13 +49,13 @@ def _after_batches(bench: Bench, case: str, **knobs: Any) -> Iterator[Finding]:
         yield Finding(f"{case}{name}", difference(after[name], value), FLOAT64)
 
 
-def buffers(bench: Bench) -> Iterator[Finding]:
+def buffers(setup: Setup) -> Iterator[Finding]:
     """Buffers move in place and carry no graph."""
-    layer = bench.layer()
+    layer = setup.layer()
     held = dict(layer.named_buffers())
     if not held:
         raise Inapplicable("it has no buffers")
-    layer(bench.batch().requires_grad_())
+    layer(setup.batch().requires_grad_())
     after = dict(layer.named_buffers())
     replaced = [name for name, value in held.items() if after[name] is not value]
     yield Finding("moved in place", len(replaced), EXACT, _listed("replaced", replaced))
@@ -63,24 +63,24 @@ def buffers(bench: Bench) -> Iterator[Finding]:
     yield Finding("without a graph", len(graphs), EXACT, _listed("with a graph", graphs))
 
 
-def state_dict(bench: Bench) -> Iterator[Finding]:
+def state_dict(setup: Setup) -> Iterator[Finding]:
     """States go to a new layer of the same kind, to torch's layer and back, and mean the same there."""
-    layer = bench.layer(training=False)
-    others = {"own layer": bench.fresh().eval(), "torch's layer": bench.twin(layer)}
+    layer = setup.layer(training=False)
+    others = {"own layer": setup.fresh().eval(), "torch's layer": setup.twin(layer)}
     for name, other in others.items():
         if other is None:
             yield Finding(name, reason=NO_TWIN)
             continue
-        yield Finding(f"to {name}", _moved(layer, other, bench), FLOAT64)
-        yield Finding(f"from {name}", _moved(_shifted(other), bench.fresh().eval(), bench), FLOAT64)
+        yield Finding(f"to {name}", _moved(layer, other, setup), FLOAT64)
+        yield Finding(f"from {name}", _moved(_shifted(other), setup.fresh().eval(), setup), FLOAT64)
 
 
-def _moved(source: nn.Module, target: nn.Module, bench: Bench) -> float:
+def _moved(source: nn.Module, target: nn.Module, setup: Setup) -> float:
     """Return how far apart outputs are once the state has gone over; infinite if the names are others."""
     target.load_state_dict(source.state_dict())
     if list(source.state_dict()) != list(target.state_dict()):
         return float("inf")
-    return difference(target(bench.batch(5)), source(bench.batch(5)))
+    return difference(target(setup.batch(5)), source(setup.batch(5)))
 
 
 def _shifted(layer: nn.Module) -> nn.Module:
@@ -91,18 +91,18 @@ def _shifted(layer: nn.Module) -> nn.Module:
     return layer
 
 
-def deep_copy(bench: Bench) -> Iterator[Finding]:
+def deep_copy(setup: Setup) -> Iterator[Finding]:
     """A copy made after a training step computes the same and shares nothing."""
-    layer = bench.layer()
-    layer(bench.batch().requires_grad_()).sum().backward()
+    layer = setup.layer()
+    layer(setup.batch().requires_grad_()).sum().backward()
     twin = copy.deepcopy(layer)
     before = {name: value.clone() for name, value in twin.state_dict().items()}
     yield Finding("state", _largest(layer, before), EXACT)
-    layer(bench.batch(1))
+    layer(setup.batch(1))
     _shifted(layer)
     yield Finding("stays when the first moves", _largest(twin, before), EXACT)
     layer.load_state_dict(before)
-    x = bench.batch(2)
+    x = setup.batch(2)
     yield Finding("output", difference(twin.eval()(x), layer.eval()(x)), EXACT)
 
 

@@ -1,27 +1,32 @@
-"""Cells about torch.func: gradients, forward mode, and many layers at once."""
+"""Cells about what torch makes of a layer: torch.func's gradients, forward mode, many at once, compiled."""
 
 from __future__ import annotations
 
 import copy
+import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
-from bnexp.parity import differences
-from bnexp.parity.bench import Bench, agreed, in_both_modes
-from bnexp.parity.cells import DIFFERENCES, FLOAT64, Finding, Inapplicable, difference, largest
+from bnexp.parity.findings import DIFFERENCES, FLOAT64, Finding, Inapplicable, difference, largest
+from bnexp.parity.gradients import second, slopes_by_differences
 from bnexp.parity.reference import State, copies, draws, passed, reseed
+from bnexp.parity.setup import DENSE, PLANE, Setup, agreed, in_both_modes
 
 LAYERS = 3
+COMPILED_AT = (DENSE, PLANE)
+COMPILED = 1e-11  # the compiler adds in another order
+# what torch says, depending on whether it gives the backward pass buffers to overwrite
+NO_DOUBLE_BACKWARD = ("does not currently support double backward", "requires create_graph=False")
 
 
 @in_both_modes
-def of_grad(bench: Bench, training: bool) -> Iterator[Finding]:
+def of_grad(setup: Setup, training: bool) -> Iterator[Finding]:
     """torch.func.grad gives autograd's gradients, and moves the buffers it is given as a plain pass does."""
-    layer, x, dy = bench.layer(training=training), bench.batch(), bench.batch(1)
+    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
     parameters, buffers = copies(layer.named_parameters()), copies(layer.named_buffers())
 
     def loss(parameters: State, x: Tensor, buffers: State) -> Tensor:
@@ -36,10 +41,10 @@ def of_grad(bench: Bench, training: bool) -> Iterator[Finding]:
 
 
 @in_both_modes
-def of_jvp(bench: Bench, training: bool) -> Iterator[Finding]:
+def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
     """torch.func.jvp against differences of the formula, along x and all parameters."""
-    layer, x, along_x = bench.layer(training=training), bench.batch(), bench.batch(2)
-    reference, parameters = bench.reference(layer, x), copies(layer.named_parameters())
+    layer, x, along_x = setup.layer(training=training), setup.batch(), setup.batch(2)
+    reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
     shifts = {name: 0.1 * value for name, value in parameters.items()}
 
     def tangent(module: nn.Module) -> Tensor:
@@ -53,22 +58,22 @@ def of_jvp(bench: Bench, training: bool) -> Iterator[Finding]:
         changed = {name: value + step * shifts[name] for name, value in parameters.items()}
         return [reference(x + step * along_x, changed)]
 
-    (wanted,) = differences.along(moved)
+    (wanted,) = slopes_by_differences(moved)
     with warnings.catch_warnings():
         # torch scripts some of its own rules when forward mode first runs, and warns of itself
         warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", FutureWarning)
-        found = agreed(tangent, layer, bench.twin(layer))
+        found = agreed(tangent, layer, setup.twin(layer))
     yield Finding("", difference(found, wanted), DIFFERENCES)
 
 
 @in_both_modes
-def of_vmap(bench: Bench, training: bool) -> Iterator[Finding]:
+def of_vmap(setup: Setup, training: bool) -> Iterator[Finding]:
     """torch.vmap over layers, each with its own batch, gives what a loop gives, buffers included."""
-    layers = [bench.layer(training=training, seed=seed) for seed in range(LAYERS)]
+    layers = [setup.layer(training=training, seed=seed) for seed in range(LAYERS)]
     if training and draws(layers[0]):
         raise Inapplicable("what it draws would differ from a loop's")
-    x = torch.stack([bench.batch(seed) for seed in range(LAYERS)])
-    twins = [twin for layer in layers if (twin := bench.twin(layer)) is not None]
+    x = torch.stack([setup.batch(seed) for seed in range(LAYERS)])
+    twins = [twin for layer in layers if (twin := setup.twin(layer)) is not None]
     first_twin = twins[0] if twins else None
 
     def mapped(first: nn.Module) -> list[Tensor]:
@@ -93,3 +98,44 @@ def _at_once(layers: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
         return y
 
     return [vmap(one)(state, buffers, x), *buffers.values()]
+
+
+@in_both_modes
+def compiled(setup: Setup, training: bool) -> Iterator[Finding]:
+    """Output, gradients and buffers of the compiled layer against the plain one."""
+    _only_some_places(setup)
+    torch.compiler.reset()
+    plain, other = (setup.layer(training=training) for _ in range(2))
+    found, wanted = _pass(torch.compile(other), other, setup), _pass(plain, plain, setup)
+    yield Finding("", largest(map(difference, found, wanted)), COMPILED)
+
+
+def compiled_twice(setup: Setup) -> Iterator[Finding]:
+    """Double backward through the compiled layer, which torch refuses."""
+    _only_some_places(setup)
+    torch.compiler.reset()
+    plain, other = setup.layer(), setup.layer()
+    wanted = second(plain, setup, [setup.batch(), *plain.parameters()])
+    try:
+        found = second(torch.compile(other), setup, [setup.batch(), *other.parameters()])
+    except RuntimeError as error:
+        if not any(words in str(error) for words in NO_DOUBLE_BACKWARD):
+            raise
+        raise Inapplicable("a limit of torch's: compiled layers can be differentiated once") from error
+    yield Finding("train", largest(map(difference, found, wanted)), COMPILED)
+
+
+def _pass(called: Callable[[Tensor], Tensor], layer: nn.Module, setup: Setup) -> list[Tensor]:
+    x = setup.batch().requires_grad_()
+    y = called(x)
+    gradients = torch.autograd.grad(y, [x, *layer.parameters()], setup.batch(1))
+    return [y, *gradients, *layer.buffers()]
+
+
+def _only_some_places(setup: Setup) -> None:
+    if setup.place not in COMPILED_AT:
+        raise Inapplicable(
+            f"compiling takes seconds, so only {' and '.join(p.name for p in COMPILED_AT)} are tried"
+        )
+    if setup.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++")):
+        raise Inapplicable("torch.compile needs a C++ compiler here")

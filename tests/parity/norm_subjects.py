@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
-from bnexp.parity.bench import PLACES, Place, Subject
-from bnexp.parity.cells import Cell
+from bnexp.parity.findings import Cell
 from bnexp.parity.matrix import CHECKS, cells
+from bnexp.parity.setup import PLACES, Place, Subject
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from norm_subjects import CPU, Detached, Doubling, Mingling, Raising, failed, found, subject
+from torch import Tensor
 
+from bnexp.norms.contract.promises import Given, Promises
 from bnexp.parity import matrix
-from bnexp.parity.bench import DENSE, PLANE, Subject
-from bnexp.parity.cells import Cell, Finding, difference
+from bnexp.parity.findings import Cell, Finding, difference
+from bnexp.parity.setup import DENSE, PLANE, Subject
 
 NORMS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml"))
 
@@ -25,9 +27,15 @@ def test_every_norm_is_what_it_says(name: str) -> None:
     assert sum(cell.finding.status == "pass" for cell in cells) > 50
 
 
-@pytest.mark.parametrize("name", NORMS)
-def test_every_norm_that_ships_has_a_formula(name: str) -> None:
-    assert subject(name).kind is not None
+def test_a_norm_is_held_to_the_formula_that_it_promises() -> None:
+    def doubled(given: Given) -> Tensor:
+        return given.x * given.state["weight"].reshape(1, -1, *(1 for _ in given.x.shape[2:]))
+
+    for formula, failures in ((doubled, set()), (lambda given: 1.01 * doubled(given), {"train", "eval"})):
+        norm = Promises(formula)(type("Promising", (Doubling,), {}))
+        cells = found(Subject("mine", norm, {"factor": 2.0}), "forward", places=(DENSE, PLANE))
+        assert {case for _, case in failed(cells)} == failures
+        assert len(cells) == 4
 
 
 def test_a_norm_without_a_formula_gets_the_cells_that_need_none() -> None:

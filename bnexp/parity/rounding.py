@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.parity.bench import Bench, agreed, in_both_modes
-from bnexp.parity.cells import EXACT, FLOAT32, FLOAT32_FLOOR, FLOAT64, Finding, difference, name_of
+from bnexp.parity.findings import EXACT, FLOAT32, FLOAT32_FLOOR, FLOAT64, Finding, difference, name_of
+from bnexp.parity.setup import Setup, agreed, in_both_modes
 
 LOW = (torch.float16, torch.bfloat16)
 LOW_ATOL = 1e-6
@@ -20,48 +20,48 @@ MEAN = 1e3
 
 
 @in_both_modes
-def single(bench: Bench, training: bool) -> Iterator[Finding]:
+def single(setup: Setup, training: bool) -> Iterator[Finding]:
     """float32 against the formula, in every arithmetic and memory format that the layer has.
 
     1 / std, which reaches ten in a group of few values, multiplies the rounding of y, and twice that of dx.
     """
-    last = bench.place.channels_last
+    last = setup.place.channels_last
     formats = {"": torch.contiguous_format, **({} if last is None else {"channels_last": last})}
-    for core, knobs in bench.cores().items():
+    for core, knobs in setup.cores().items():
         for called, memory_format in formats.items():
-            layer = bench.layer(training=training, dtype=torch.float32, **knobs)
-            x, dy = (_drawn(bench, i).to(memory_format=memory_format) for i in range(2))
-            wanted = _formulas(bench, layer, x, dy)
+            layer = setup.layer(training=training, dtype=torch.float32, **knobs)
+            x, dy = (_drawn(setup, i).to(memory_format=memory_format) for i in range(2))
+            wanted = _formulas(setup, layer, x, dy)
             found = _passed(layer, x, dy)
             for name, number, allowed in (("output", 0, 5 * FLOAT32), ("dx", 1, 10 * FLOAT32)):
                 case = ", ".join(part for part in (core, called, name) if part)
                 yield Finding(case, difference(found[number], wanted[number], FLOAT32_FLOOR), allowed)
 
 
-def low(bench: Bench) -> Iterator[Finding]:
+def low(setup: Setup) -> Iterator[Finding]:
     """float16 and bfloat16 inputs, float32 parameters: at most twice torch's error.
 
     Where torch has no such layer, at most twice the error of rounding the formula's values to that type.
     """
     for dtype in LOW:
-        yield from _against_torch(bench, name_of(dtype), dtype, nullcontext())
+        yield from _against_torch(setup, name_of(dtype), dtype, nullcontext())
 
 
-def autocast(bench: Bench) -> Iterator[Finding]:
+def autocast(setup: Setup) -> Iterator[Finding]:
     """The same under autocast, also for float32 inputs; the output has the type that torch's layer gives."""
-    for cast in LOW if bench.device.type == "cuda" else (torch.bfloat16,):
+    for cast in LOW if setup.device.type == "cuda" else (torch.bfloat16,):
         for dtype in (torch.float32, cast):
             case = f"to {name_of(cast)}, input {name_of(dtype)}"
-            yield from _against_torch(bench, case, dtype, torch.autocast(bench.device.type, dtype=cast))
+            yield from _against_torch(setup, case, dtype, torch.autocast(setup.device.type, dtype=cast))
 
 
 def _against_torch(
-    bench: Bench, case: str, dtype: torch.dtype, context: AbstractContextManager[None]
+    setup: Setup, case: str, dtype: torch.dtype, context: AbstractContextManager[None]
 ) -> Iterator[Finding]:
-    layer = bench.layer(dtype=torch.float32)
-    twin = bench.twin(layer)
-    x, dy = (_drawn(bench, i).to(dtype) for i in range(2))
-    oracle = _formulas(bench, layer, x, dy)
+    layer = setup.layer(dtype=torch.float32)
+    twin = setup.twin(layer)
+    x, dy = (_drawn(setup, i).to(dtype) for i in range(2))
+    oracle = _formulas(setup, layer, x, dy)
 
     def under(module: nn.Module) -> list[Tensor]:
         with context:
@@ -80,44 +80,44 @@ def _against_torch(
         yield Finding(f"{case}, {name}", _furthest(own, wanted), allowed)
 
 
-def far_mean(bench: Bench) -> Iterator[Finding]:
+def far_mean(setup: Setup) -> Iterator[Finding]:
     """mean/std = 1e3 in float32, where E[x^2] - E[x]^2 would have nothing left.
 
     A mean's last digit is 6e-5 standard deviations and moves y directly: thirty of them are allowed, because
     in a group of few values the deviation is smaller. Products dy * x lose as much, each, and dx, measured by
     its largest value, holds sums of hundreds. Variances keep their digits.
     """
-    for core, knobs in bench.cores().items():
+    for core, knobs in setup.cores().items():
         prefix = f"{core}, " if core else ""
-        layer = bench.layer(dtype=torch.float32, **knobs)
-        x, dy = _far(bench), _drawn(bench, 1)
-        wanted, found = _formulas(bench, layer, x, dy), _passed(layer, x, dy)
+        layer = setup.layer(dtype=torch.float32, **knobs)
+        x, dy = _far(setup), _drawn(setup, 1)
+        wanted, found = _formulas(setup, layer, x, dy), _passed(layer, x, dy)
         yield Finding(f"{prefix}output", difference(found[0], wanted[0]), 2e-3)
         size = max(1.0, float(wanted[1].abs().max()))
         yield Finding(f"{prefix}dx", difference(found[1], wanted[1], size), 1e-2)
-        yield from _far_statistics(bench, prefix, knobs)
+        yield from _far_statistics(setup, prefix, knobs)
 
 
-def _far_statistics(bench: Bench, prefix: str, knobs: dict[str, Any]) -> Iterator[Finding]:
-    kind, given = bench.subject.kind, {**bench.subject.knobs, **knobs, "momentum": 1.0}
-    if kind is None or kind.buffers is None or "momentum" not in bench.subject.knobs:
+def _far_statistics(setup: Setup, prefix: str, knobs: dict[str, Any]) -> Iterator[Finding]:
+    promises, given = setup.subject.promises, {**setup.subject.knobs, **knobs, "momentum": 1.0}
+    if promises is None or promises.buffers is None or "momentum" not in setup.subject.knobs:
         return
-    layer, x = bench.fresh(torch.float32, momentum=1.0, **knobs), _far(bench)
+    layer, x = setup.fresh(torch.float32, momentum=1.0, **knobs), _far(setup)
     start = {name: value.double() for name, value in layer.state_dict().items()}
-    wanted = kind.buffers([x.double()], start, given)
+    wanted = promises.buffers([x.double()], start, given)
     layer(x)
     after = dict(layer.named_buffers())
     for name, value in wanted.items():
         yield Finding(f"{prefix}{name}", difference(after[name], value, FLOAT32_FLOOR), FLOAT32)
 
 
-def _drawn(bench: Bench, seed: int) -> Tensor:
-    return bench.batch(seed, dtype=torch.float32, examples=EXAMPLES)
+def _drawn(setup: Setup, seed: int) -> Tensor:
+    return setup.batch(seed, dtype=torch.float32, examples=EXAMPLES)
 
 
-def _formulas(bench: Bench, layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
+def _formulas(setup: Setup, layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     """Return y and dx of the formula in float64, for the layer as it stands."""
-    reference = bench.reference(layer, x)
+    reference = setup.reference(layer, x)
     leaf = x.double().requires_grad_()
     y = reference(leaf)
     return [y, *torch.autograd.grad(y, leaf, dy.double())]
@@ -130,23 +130,23 @@ def _passed(layer: nn.Module, x: Tensor, dy: Tensor) -> list[Tensor]:
     return [y, *torch.autograd.grad(y, leaf, dy.to(y.dtype))]
 
 
-def _far(bench: Bench) -> Tensor:
-    return bench.batch(mean=MEAN, dtype=torch.float32, examples=EXAMPLES)
+def _far(setup: Setup) -> Tensor:
+    return setup.batch(mean=MEAN, dtype=torch.float32, examples=EXAMPLES)
 
 
-def constant(bench: Bench) -> Iterator[Finding]:
+def constant(setup: Setup) -> Iterator[Finding]:
     """Channels of one value give what the formula gives, and finite gradients.
 
     Their centred values are rounding noise, which 1 / sqrt(eps) magnifies.
     """
     for value in (0.0, 1.5, 1234.567):
-        layer, x = bench.layer(), bench.batch()
+        layer, x = setup.layer(), setup.batch()
         x[:, :2] = value
-        wanted = bench.reference(layer, x)(x)
+        wanted = setup.reference(layer, x)(x)
         y = layer(x.requires_grad_())
-        amplified = value * 2**-52 / float(bench.subject.knobs.get("eps", 1.0)) ** 0.5
+        amplified = value * 2**-52 / float(setup.subject.knobs.get("eps", 1.0)) ** 0.5
         yield Finding(f"{value:g}, output", difference(y, wanted), FLOAT64 + 4 * amplified)
-        gradients = torch.autograd.grad(y, [x, *layer.parameters()], bench.batch(1))
+        gradients = torch.autograd.grad(y, [x, *layer.parameters()], setup.batch(1))
         broken = sum(int((~gradient.isfinite()).sum()) for gradient in gradients)
         yield Finding(f"{value:g}, gradients not finite", broken, EXACT)
 

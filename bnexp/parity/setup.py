@@ -7,27 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import wraps
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError, ShapeError
-from bnexp.parity.cells import Finding, Inapplicable
-from bnexp.parity.kinds import KINDS, Kind
+from bnexp.norms.contract.promises import Promises, promises_of
+from bnexp.parity.findings import Finding, Inapplicable
 from bnexp.parity.reference import TOTAL_STEPS, Formula, Itself, Reference, State, draws, generator, reseed
+from bnexp.protocols import Scheduled
 
 CHANNELS = 8
 NO_TWIN = "torch has no layer of this kind"
 REFUSALS = (RuntimeError, ValueError, IndexError)
 Result = TypeVar("Result")
-
-
-@runtime_checkable
-class Scheduled(Protocol):
-    """A norm that changes over a run of known length."""
-
-    def set_total_steps(self, total_steps: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -55,8 +49,8 @@ class Subject:
     knobs: Mapping[str, Any]
 
     @property
-    def kind(self) -> Kind | None:
-        return KINDS.get(f"{self.target.__module__}.{self.target.__qualname__}")
+    def promises(self) -> Promises | None:
+        return promises_of(self.target)
 
     @property
     def measures_batches(self) -> bool:
@@ -65,7 +59,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Bench:
+class Setup:
     """A subject at a place on a device; tensors are drawn on the CPU, so that devices get the same."""
 
     subject: Subject
@@ -109,10 +103,12 @@ class Bench:
 
     def twin(self, layer: nn.Module, **knobs: Any) -> nn.Module | None:
         """Return torch's layer with the state and mode of `layer`, None where there is none of its kind."""
-        kind = self.subject.kind
-        if kind is None or (kind.differs_in_training and layer.training):
+        promises = self.subject.promises
+        if promises is None or promises.torch_layer is None:
             return None
-        made = kind.torch_layer(CHANNELS, self.place.spatial, {**self.subject.knobs, **knobs})
+        if layer.training and not promises.torch_trains_alike:
+            return None
+        made = promises.torch_layer(CHANNELS, self.place.spatial, {**self.subject.knobs, **knobs})
         if made is None:
             return None
         dtypes = [value.dtype for value in layer.state_dict().values() if value.is_floating_point()]
@@ -120,21 +116,21 @@ class Bench:
         made.to(self.device, dtype).load_state_dict(layer.state_dict())
         return made.train(layer.training)
 
-    def oracle(self, layer: nn.Module, x: Tensor, **knobs: Any) -> Formula:
+    def formula(self, layer: nn.Module, x: Tensor, **knobs: Any) -> Formula:
         """Return the formula of the layer as it stands, for inputs around x.
 
         Raises:
             Inapplicable: no formula is known for this norm.
         """
-        kind = self.subject.kind
-        if kind is None:
+        promises = self.subject.promises
+        if promises is None:
             raise Inapplicable("no formula is known for this norm")
         known = {**self.subject.knobs, **knobs}
         noise: tuple[Tensor, ...] = ()
-        if kind.draw is not None and layer.training:
+        if promises.draw is not None and layer.training:
             wide = torch.promote_types(x.dtype, torch.float32)
-            noise = kind.draw(tuple(x.shape), known, wide, generator(layer))
-        return Formula(kind, _wide(layer), x.detach().double(), known, layer.training, noise)
+            noise = promises.draw(tuple(x.shape), known, wide, generator(layer))
+        return Formula(promises, _wide(layer), x.detach().double(), known, layer.training, noise)
 
     def reference(self, layer: nn.Module, x: Tensor) -> Reference:
         """Return the formula, or where none is known a copy of the layer itself in float64.
@@ -142,8 +138,8 @@ class Bench:
         Raises:
             Inapplicable: the layer draws, and would draw others in float64.
         """
-        if self.subject.kind is not None:
-            return self.oracle(layer, x)
+        if self.subject.promises is not None:
+            return self.formula(layer, x)
         if draws(layer) and x.dtype is not torch.float64:
             raise Inapplicable("no formula is known for this norm, which draws by type")
         return Itself(copy.deepcopy(layer).double())
@@ -154,17 +150,17 @@ class Bench:
         return {f"core={core}": {"core": core} for core in named} or {"": {}}
 
 
-Check = Callable[[Bench], Iterator[Finding]]
+Check = Callable[[Setup], Iterator[Finding]]
 
 
-def in_both_modes(check: Callable[[Bench, bool], Iterator[Finding]]) -> Check:
+def in_both_modes(check: Callable[[Setup, bool], Iterator[Finding]]) -> Check:
     """Return the check done in training and in evaluation."""
 
     @wraps(check)
-    def both(bench: Bench) -> Iterator[Finding]:
+    def both(setup: Setup) -> Iterator[Finding]:
         for mode, training in {"train": True, "eval": False}.items():
             try:
-                for found in check(bench, training):
+                for found in check(setup, training):
                     yield replace(found, case=f"{mode}, {found.case}" if found.case else mode)
             except Inapplicable as reason:
                 yield Finding(mode, reason=str(reason))
