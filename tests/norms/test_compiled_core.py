@@ -298,14 +298,15 @@ def test_another_core_is_refused() -> None:
 def loaded(tmp_path: Path, **environment: str) -> str:
     """Return whether a fresh process has the core and a working layer."""
     code = (
-        "import torch; from bnexp.norms import core; from bnexp.norms.custom import CustomNorm; "
+        "import torch; from bnexp.norms.arithmetic import core; from bnexp.norms.custom import CustomNorm; "
         "y = CustomNorm(3, ())(torch.randn(8, 3)); "
         "print(core.load() is not None, y.mean().abs().item() < 1e-6)"
     )
     given = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | environment
-    return subprocess.run(
-        [sys.executable, "-c", code], env=given, capture_output=True, text=True
-    ).stdout.strip()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def test_it_is_built_once_and_kept(tmp_path: Path) -> None:

@@ -1,0 +1,44 @@
+"""One test file, one worker: how pytest-xdist hands out the tests, and what it does when a worker dies."""
+
+from __future__ import annotations
+
+import pytest
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+
+class FileScheduling(LoadFileScheduling):
+    """Files in the order of collection; the death of a worker costs the test that ran, and no other.
+
+    pytest-xdist 3.8 hands that test out again, and with it the files that the dead worker had finished: a
+    worker that is given such an empty file waits for ever, so that one crash keeps the whole run from ending
+    (https://github.com/pytest-dev/pytest-xdist/issues/1378).
+    """
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Return the test that `node` died of, None where it had ended all of its own; queue what is left."""
+        left = unfinished(self.assigned_work.pop(node))
+        if not left:
+            return None
+        tests = next(iter(left.values()))
+        crashed = next(test for test, ended in tests.items() if not ended)
+        tests[crashed] = True
+        self.workqueue.update(unfinished(left))
+        return crashed
+
+    def schedule(self) -> None:
+        late = self.collection is not None
+        super().schedule()
+        # A worker starts a test once it knows the next one, or that there is none: one that takes a dead
+        # worker's place with a single test would wait (https://github.com/pytest-dev/pytest-xdist/issues/1327).
+        if late:
+            super().schedule()
+
+
+def unfinished(files: dict[str, dict[str, bool]]) -> dict[str, dict[str, bool]]:
+    return {file: tests for file, tests in files.items() if not all(tests.values())}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
+    return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
