@@ -5,9 +5,13 @@ from __future__ import annotations
 import processor
 import pytest
 import torch
-from file_scheduling import pytest_xdist_make_scheduler  # noqa: F401, a hook of pytest-xdist
 
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("dist", "no") == "loadfile":
+        config.pluginmanager.import_plugin("file_scheduling")
 
 
 def pytest_report_header() -> list[str]:

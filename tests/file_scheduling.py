@@ -39,6 +39,5 @@ def unfinished(files: dict[str, dict[str, bool]]) -> dict[str, dict[str, bool]]:
     return {file: tests for file, tests in files.items() if not all(tests.values())}
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
-    return FileScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling:
+    return FileScheduling(config, log)
