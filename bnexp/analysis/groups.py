@@ -103,7 +103,9 @@ def _by_keys(records: Sequence[Record], keys: Sequence[str]) -> list[Group]:
     members = _collected(records, lambda record: repr([record.value(key) for key in keys]))
     choices = [_known({key: runs[0].value(key) for key in keys}) for runs in members]
     return [
-        Group(", ".join(f"{key} {value}" for key, value in chosen.items()), chosen, runs)
+        Group(
+            ", ".join(f"{key} {chosen[key]}" if key in chosen else f"no {key}" for key in keys), chosen, runs
+        )
         for chosen, runs in zip(choices, members, strict=True)
     ]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from bnexp.analysis.groups import lower_is_better, measured
 from bnexp.analysis.naming import differing, facts, title
-from bnexp.analysis.records import Record
+from bnexp.analysis.records import ABSENT, Record
 from bnexp.analysis.statistics import Estimate, estimate
+from bnexp.shorthand import SHORTHANDS
 
 SEED = "seed"
 
@@ -66,13 +67,15 @@ def knobs(records: Sequence[Record]) -> list[Knob]:
 def two_swept(records: Sequence[Record]) -> tuple[Knob, Knob] | None:
     """Return the two knobs that are crossed most completely, the first ones of those; None without two.
 
-    Each has at least two values, and every run has one.
+    Each has at least two values, and every run has one. Momentum and eps also count where some norms have
+    none: the pair's values are then those of the other runs.
     """
     found = [facts(record.config) for record in records]
     swept = [
-        knob for knob in knobs(records) if len(knob.values) > 1 and all(knob.key in fact for fact in found)
+        knob for knob in knobs(records) if knob.key in SHORTHANDS or all(knob.key in fact for fact in found)
     ]
-    pairs = list(combinations(swept, 2))
+    pairs = [_of_runs_with_both(pair, found) for pair in combinations(swept, 2)]
+    pairs = [pair for pair in pairs if all(len(knob.values) > 1 for knob in pair)]
     return max(pairs, key=lambda pair: _filled(pair, found)) if pairs else None
 
 
@@ -81,7 +84,8 @@ def crossed(records: Sequence[Record], rows: Knob, columns: Knob, tag: str) -> C
     members: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         fact = facts(record.config)
-        members.setdefault((repr(fact.get(rows.key)), repr(fact.get(columns.key))), []).append(record)
+        row, column = (repr(fact.get(knob.key, ABSENT)) for knob in (rows, columns))
+        members.setdefault((row, column), []).append(record)
     cells = [
         [_cell(members.get((repr(row), repr(column)), []), tag) for column in columns.values]
         for row in rows.values
@@ -95,10 +99,20 @@ def _cell(records: Sequence[Record], tag: str) -> Cell:
     return Cell(len(records), diverged, estimate(values) if values else None)
 
 
+def _with_both(pair: tuple[Knob, Knob], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [fact for fact in found if all(knob.key in fact for knob in pair)]
+
+
+def _of_runs_with_both(pair: tuple[Knob, Knob], found: Sequence[Mapping[str, Any]]) -> tuple[Knob, Knob]:
+    runs = _with_both(pair, found)
+    first, second = (Knob(knob.key, _in_order([fact[knob.key] for fact in runs])) for knob in pair)
+    return first, second
+
+
 def _filled(pair: tuple[Knob, Knob], found: Sequence[Mapping[str, Any]]) -> float:
     """Return the share of combinations of two knobs that some run has."""
     first, second = pair
-    seen = {(repr(fact[first.key]), repr(fact[second.key])) for fact in found}
+    seen = {(repr(fact[first.key]), repr(fact[second.key])) for fact in _with_both(pair, found)}
     return len(seen) / (len(first.values) * len(second.values))
 
 

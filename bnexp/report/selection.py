@@ -89,6 +89,8 @@ def faceted(groups: Sequence[Group], shown: Sequence[loss.Group]) -> Faceted | N
     firsts = [group.records[0] for group in groups]
     swept = knobs(firsts)
     for knob in swept:
+        if any(knob.key not in facts(record.config) for record in firsts):
+            continue  # a norm without a momentum stands nowhere among momenta
         titles = [_rest(record, swept, knob) for record in firsts]
         if 2 <= len(knob.values) <= MOST_CURVES and 2 <= len(set(titles)) <= MOST_FACETS:
             return _split(knob, titles, firsts, shown)

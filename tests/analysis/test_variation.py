@@ -1,11 +1,14 @@
 """Which knobs were swept, and a metric over two of them."""
 
+from dataclasses import replace
+
 import pytest
 from synthetic_runs import config
 
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import crossed, knobs, two_swept
 from bnexp.runs.directory import RunDirectory
+from bnexp.shorthand import as_norms_have
 
 
 def record(path, norm="custom", *, status="finished", accuracy=None, **changed):
@@ -63,3 +66,19 @@ def test_a_combination_without_a_run_is_empty(tmp_path):
     cells = crossed(runs, rows, columns, "accuracy/test").cells
     assert [[cell.runs for cell in row] for row in cells] == [[1, 0], [0, 1]]
     assert cells[0][0].estimate is None
+
+
+def test_norms_without_a_momentum_stand_nowhere_among_momenta(tmp_path):
+    momenta = (0.1, None)
+    runs = [
+        record(tmp_path, "custom", choices__norm=name, momentum=each, norm__momentum=each, accuracy=0.5)
+        for name in ("custom", "builtin")
+        for each in momenta
+    ]
+    without = record(tmp_path, "none", accuracy=1.0)
+    runs.append(replace(without, config=as_norms_have(without.config)))
+    rows, columns = two_swept(runs)
+    assert (rows.values, columns.title, columns.values) == (("custom", "builtin"), "momentum", momenta)
+    cells = crossed(runs, rows, columns, "accuracy/test").cells
+    assert [[cell.runs for cell in row] for row in cells] == [[1, 1], [1, 1]]
+    assert two_swept([runs[0], runs[1], runs[-1]]) is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from reported import finished
-from synthetic_runs import telling_rows
+from synthetic_runs import config, telling_rows, write_run
 
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import all_records
@@ -46,3 +46,15 @@ def test_groups_in_one_panel_have_their_own_colours(groups):
     shared = faceted(groups, drawn(groups)).groups[:4]
     assert len({group.look.color for group in shared}) < 4
     assert len({group.look.color for group in told_apart(shared)}) == 4
+
+
+def test_panels_of_momenta_are_none_where_a_norm_has_no_momentum(tmp_path):
+    momenta = [place / 10 for place in range(1, 8)]
+    configs = {f"custom-{each}": config(norm__momentum=each, head_norm__momentum=each) for each in momenta}
+    rows = {0: telling_rows("custom")[0]}
+    for name, settings in {**configs, "none": config("none")}.items():
+        write_run(tmp_path / "default" / name, rows, config=settings, result={"status": "finished"})
+    found = grouped(all_records(tmp_path))
+    names = sorted(group.name for group in found)
+    assert names == [*(f"custom, momentum {each}" for each in momenta), "no norm"]
+    assert faceted(found, drawn(found)) is None
