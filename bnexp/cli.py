@@ -15,6 +15,7 @@ from bnexp.commands.streams import ignore_closed_pipes
 from bnexp.completion.installation import SHELLS
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.figures.kinds import FIGURES
+from bnexp.metrics import COMPARED
 
 SHELL = f"[{'|'.join(SHELLS)}]"
 
@@ -219,7 +220,7 @@ def compare(
     from bnexp.commands import compare as command
     from bnexp.display.export import Form
 
-    options = command.Options(group_by, baseline or (), metric or command.METRICS, minimum, maximum, top)
+    options = command.Options(group_by, baseline or (), metric or COMPARED, minimum, maximum, top)
     command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
 
 
@@ -239,7 +240,7 @@ def report(
     from bnexp.commands import compare as comparison
     from bnexp.commands.report import report as command
 
-    options = comparison.Options(group_by, baseline or (), metric or comparison.METRICS)
+    options = comparison.Options(group_by, baseline or (), metric or COMPARED)
     command(runs or [], options, runs_dir=runs_dir, output=output, title=title)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from bnexp import metrics
 from bnexp.analysis.naming import differing, facts, legend_names, title
 from bnexp.analysis.query import Filter, known_keys
 from bnexp.analysis.records import ABSENT, GROUPS, Record, at, chosen
@@ -20,8 +21,6 @@ from bnexp.shorthand import NORMS, SHORTHANDS, norm_values
 FOLLOWERS = {"model": ("head_norm", "placement", "activation")}
 FOLLOW = (True, False)  # the order in which partners are looked for; see `Baseline`
 ANY = {"norm": {"_target_": "any"}, "batch_size": math.inf}  # what `config_hash` looks for
-COSTS = ("seconds", "step_time_ms", "peak_memory_bytes", "parameters")
-LOWER_IS_BETTER = ("loss/", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Group:
 
 def measured(record: Record, tag: str) -> float | None:
     """Return a measurement to be averaged; how soon a run diverged is none of its speed."""
-    return None if tag == "seconds" and record.status == "diverged" else record.metric(tag)
+    left_out = record.status == "diverged" and not metrics.of(tag).counts_diverged
+    return None if left_out else record.metric(tag)
 
 
 def newest(records: Sequence[Record]) -> list[Record]:
@@ -234,13 +234,14 @@ def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
 def winners(groups: Sequence[Group], tag: str) -> list[bool]:
     """Return whether each group has the best mean, which several may share; none has if all have the same.
 
-    A group of which a run diverged cannot be the cheapest: that run was short.
+    None is the best where it is not known which way is better. A group of which a run diverged cannot be the
+    cheapest: that run was short.
     """
-    found = [None if tag in COSTS and group.count("diverged") else group.estimate(tag) for group in groups]
+    metric = metrics.of(tag)
+    short = [metric.is_cost and group.count("diverged") > 0 for group in groups]
+    found = [None if skip else group.estimate(tag) for skip, group in zip(short, groups, strict=True)]
     means = {one.mean for one in found if one is not None}
-    best = None if len(means) < 2 else min(means) if lower_is_better(tag) else max(means)
+    if metric.better == "unknown" or len(means) < 2:
+        return [False] * len(groups)
+    best = min(means) if metric.better == "lower" else max(means)
     return [one is not None and one.mean == best for one in found]
-
-
-def lower_is_better(tag: str) -> bool:
-    return tag.startswith(LOWER_IS_BETTER)

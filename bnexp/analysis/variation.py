@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from bnexp.analysis.groups import lower_is_better, measured
+from bnexp.analysis.groups import measured
 from bnexp.analysis.naming import differing, facts, title
 from bnexp.analysis.records import ABSENT, Record
 from bnexp.analysis.statistics import Estimate, estimate
@@ -48,10 +48,6 @@ class Crossed:
     columns: Knob
     tag: str
     cells: Sequence[Sequence[Cell]]
-
-    @property
-    def higher_is_better(self) -> bool:
-        return not lower_is_better(self.tag)
 
 
 def knobs(records: Sequence[Record]) -> list[Knob]:

@@ -15,8 +15,7 @@ from bnexp.display.columns import wide_console
 from bnexp.display.comparison import Comparison
 from bnexp.display.export import Form, write
 from bnexp.errors import ConfigError, suggestion
-
-METRICS = ("accuracy/test", "loss/test", "seconds")
+from bnexp.metrics import COMPARED
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Options:
 
     group_by: str | None = None
     baseline: Sequence[str] = ()
-    metrics: Sequence[str] = field(default=METRICS)
+    metrics: Sequence[str] = field(default=COMPARED)
     minimum: str | None = None
     maximum: str | None = None
     top: int | None = None
@@ -87,7 +86,7 @@ def _check_metric(tag: str, records: Sequence[Record]) -> None:
     if any(record.metric(tag) is not None for record in records):
         return
     known = {key for record in records for key in record.result if record.metric(key) is not None}
-    if not known or tag in METRICS:
+    if not known or tag in COMPARED:
         return
     known |= {"step_time_ms"}
     hint = suggestion(tag, known) or f"; they have {', '.join(sorted(known))}"

@@ -16,11 +16,12 @@ from bnexp.display import evaluation
 from bnexp.engine.checkpoint import read, write
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.evaluation.folding import measure_folding
-from bnexp.evaluation.three_way import KINDS, Comparison, compare
+from bnexp.evaluation.three_way import Comparison, compare
 from bnexp.evaluation.verdict import verdict
 from bnexp.experiment import run as experiment
 from bnexp.experiment.assembly import compared_examples
 from bnexp.experiment.weights import load_weights
+from bnexp.metrics import STATISTICS
 from bnexp.runs.directory import RunDirectory, open_run
 from bnexp.runs.finding import find
 
@@ -111,9 +112,9 @@ def _step(file: Path) -> int | None:
 
 def _compared(compared: Comparison) -> dict[str, Any]:
     found: dict[str, Any] = {"layers": compared.layers}
-    for kind in KINDS:
+    for kind in STATISTICS:
         scores = compared.scores.get(kind)
-        found[kind] = {"loss": scores.loss, "accuracy": scores.accuracy} if scores else None
+        found[kind] = scores.metrics if scores else None
     return found | {"verdict": verdict(compared)}
 
 

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bnexp.metrics import COMPARED
+
 Runs = Annotated[
     list[str] | None,
     typer.Argument(
@@ -26,9 +28,7 @@ Base = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option(
-        "--metric", metavar="TAG", help="Columns; repeatable. Default: accuracy/test loss/test seconds."
-    ),
+    typer.Option("--metric", metavar="TAG", help=f"Columns; repeatable. Default: {' '.join(COMPARED)}."),
 ]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
 Layers = Annotated[

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bnexp.analysis.query import answers
-from bnexp.commands.compare import METRICS, Options, compared
+from bnexp.commands.compare import Options, compared
 from bnexp.errors import ConfigError
+from bnexp.metrics import COMPARED
 from bnexp.runs import atomic
 
 ENDING = ".html"
@@ -53,7 +54,7 @@ def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str
 def _command(words: Sequence[str], options: Options, runs_dir: str, output: str, title: str | None) -> str:
     """Return the command line that makes this report."""
     given = [("--baseline", value) for value in options.baseline]
-    given += [("--metric", tag) for tag in options.metrics if tuple(options.metrics) != METRICS]
+    given += [("--metric", tag) for tag in options.metrics if tuple(options.metrics) != COMPARED]
     given += [("--group-by", options.group_by)] if options.group_by else []
     given += [("--runs-dir", runs_dir)] if runs_dir != "runs" else []
     given += [("--title", title)] if title else []

@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 from rich.markup import escape
 
+from bnexp import metrics
 from bnexp.composition.words import rewrite
 from bnexp.display import columns
 from bnexp.display.columns import wide_console
@@ -156,21 +157,22 @@ def _tell_dropped(console: Console, recorded: Sweep) -> None:
 def _summed_up(recorded: Sweep, console: Console, jobs: int | None = None) -> int:
     statuses, runs = recorded.statuses(), recorded.runs()
     latest = {event.job: event.what for event in recorded.events()}
+    metric = metrics.of("accuracy/test")
     rows: list[columns.Row] = []
     for job, status in statuses.items():
         result = (runs[job].read_result() or {}) if job in runs else {}
-        accuracy = result.get("accuracy/test")
+        value = result.get(metric.name)
         if status not in ANSWERED and latest.get(job) == "failed":
             statuses[job] = status = "failed"
         rows.append(
             [
                 recorded.title(job),
                 (status, "red" if status == "failed" else ""),
-                "" if accuracy is None else f"{accuracy:.4f}",
+                "" if value is None else metric.text(value),
                 columns.visible(runs[job].path.name) if job in runs else "",
             ]
         )
-    headers = ("words", "status", "test accuracy", "run")
+    headers = ("words", "status", metric.title, "run")
     columns.show(console, headers, rows, right=(2,), narrow="names")
     return _told_next(recorded, statuses, console, jobs)
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnexp import metrics
 from bnexp.completion import keys as words
-from bnexp.completion import places, values, verbs
+from bnexp.completion import places, verbs
 from bnexp.completion.candidate import Candidate
 from bnexp.completion.verbs import Place
 
@@ -74,7 +75,7 @@ def _option_values(here: Place, option: Any, current: str) -> Iterator[Candidate
     elif option.name in PATH_OPTIONS or metavar == "FILE":
         yield from places.paths(current, only_folders=option.name == "runs_dir")
     elif metavar == "TAG":
-        yield from (Candidate(tag) for tag in values.METRICS)
+        yield from (Candidate(tag, metrics.of(tag).about) for tag in metrics.comparable())
     elif metavar == "KEY=VALUE":
         vocabulary = words.of_filters(here.positional, runs_dir)
         yield from words.candidates(current, vocabulary, runs_dir)

@@ -26,14 +26,6 @@ ACTIVATIONS = (
     "softplus",
     "identity",
 )
-METRICS = (
-    "accuracy/test",
-    "loss/test",
-    "seconds",
-    "step_time_ms",
-    "examples_per_second",
-    "peak_memory_bytes",
-)
 
 NAMED = {
     "activation": ACTIVATIONS,

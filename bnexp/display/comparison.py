@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,19 +9,13 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from bnexp import metrics
 from bnexp.analysis.groups import Baseline, Group, winners
 from bnexp.analysis.statistics import Difference, Estimate
 from bnexp.display import columns
 from bnexp.display.columns import Cell, visible
 
 SMALLEST_P = 0.001
-NAMES = {
-    "accuracy/test": "test accuracy",
-    "loss/test": "test loss",
-    "seconds": "seconds",
-    "step_time_ms": "ms a step",
-    "peak_memory_bytes": "peak memory",
-}
 
 
 @dataclass(frozen=True)
@@ -41,9 +34,9 @@ class Comparison:
     def headers(self) -> list[str]:
         """Return the titles of the columns."""
         found = [*(self.choices() or ["runs of"]), "n"]
-        found += [f"{NAMES.get(tag, tag)} ± 95 %" for tag in self.metrics]
+        found += [f"{metrics.of(tag).title} ± 95 %" for tag in self.metrics]
         if self.baseline is not None:
-            found.append(f"{NAMES.get(self.metrics[0], self.metrics[0])} against {self.baseline.words}")
+            found.append(f"{metrics.of(self.metrics[0]).title} against {self.baseline.words}")
         return found
 
     def rows(self) -> list[list[str]]:
@@ -91,6 +84,9 @@ def markdown(comparison: Comparison) -> str:
 def legend(comparison: Comparison) -> list[str]:
     """Return what the signs of the table mean."""
     found = ["* the best mean; ± the 95 % interval of the mean over n runs (Student's t), none for one run"]
+    unknown = [metrics.of(tag).title for tag in comparison.metrics if metrics.of(tag).better == "unknown"]
+    if unknown:
+        found.append(f"{', '.join(unknown)}: which way is better is not known, so none is the best")
     if comparison.baseline is not None:
         found.append(
             f"against {comparison.baseline.words}: mean difference of n pairs that share all else, such as "
@@ -134,30 +130,21 @@ def estimated(found: Estimate | None, tag: str) -> str:
     """Return `mean ± half width`, both to the precision that the half width deserves."""
     if found is None:
         return "-"
-    scale = 2**20 if tag.endswith("_bytes") else 1
-    unit = " MiB" if tag.endswith("_bytes") else ""
-    mean, half = found.mean / scale, None if found.half_width is None else found.half_width / scale
-    digits = _digits(mean if half is None else half, tag)
-    return f"{mean:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}") + unit
+    metric, half = metrics.of(tag), found.half_width
+    if half is None:
+        return metric.text(found.mean)
+    return f"{metric.number(found.mean, half)} ± {metric.number(half, half)}{metric.suffix}"
 
 
 def differs(found: Difference | None, tag: str) -> str:
     """Return `mean ± half width (n pairs, p)`."""
     if found is None:
         return "-"
-    estimate = found.estimate
-    digits = _digits(estimate.half_width or estimate.mean, tag)
-    half = "" if estimate.half_width is None else f" ± {estimate.half_width:.{digits}f}"
+    mean, half, metric = found.estimate.mean, found.estimate.half_width, metrics.of(tag)
+    text = metric.number(mean, half or mean, sign="+")
+    text += "" if half is None else f" ± {metric.number(half, half or mean)}"
     p = "" if found.p is None else ", p < 0.001" if found.p < SMALLEST_P else f", p = {found.p:.3f}"
-    return f"{estimate.mean:+.{digits}f}{half} (n = {estimate.n}{p})"
-
-
-def _digits(value: float, tag: str) -> int:
-    """Two significant digits of `value`; four decimals at least for shares and losses, none below 4."""
-    least = 4 if tag.startswith(("accuracy", "loss")) else 1
-    if value == 0 or not math.isfinite(value):
-        return least
-    return min(6, max(least, 1 - math.floor(math.log10(abs(value)))))
+    return f"{text}{metric.suffix} (n = {found.estimate.n}{p})"
 
 
 def _plain(value: Any) -> str:

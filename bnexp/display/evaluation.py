@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from bnexp.display.tables import metric_table
 from bnexp.runs.directory import RunDirectory
 
 
@@ -20,20 +20,20 @@ def show(console: Console, directory: RunDirectory, found: Mapping[str, Any], no
         f"{found['examples']:,} examples of the {found['split']} split"
     )
     console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
-    kinds = {
-        "running": "running" if found["layers"] else "evaluation",
-        "batch": f"of each batch of {found['batch_size']}",
-        "recalibrated": f"recalibrated on {found['samples']:,} training examples",
+    titles = {
+        "running": "running\nstatistics" if found["layers"] else "evaluation",
+        "batch": f"each batch's\nof {found['batch_size']}",
+        "recalibrated": "recalibrated",
     }
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("statistics", "loss", "accuracy", "points to running"):
-        table.add_column(header, justify="left" if header == "statistics" else "right")
-    for kind, label in kinds.items():
-        if (scores := found[kind]) is not None:
-            apart = 100 * (scores["accuracy"] - found["running"]["accuracy"])
-            against = "" if kind == "running" else f"{apart:+.1f}"
-            table.add_row(label, f"{scores['loss']:.4f}", f"{scores['accuracy']:.4f}", against)
+    kinds = {title: found[kind] for kind, title in titles.items() if found[kind] is not None}
+    table = metric_table(kinds)
+    running, *others = (100 * scores["accuracy"] for scores in kinds.values())
+    if others:
+        table.add_row("points to running", "", *(f"{other - running:+.1f}" for other in others))
     console.print(table)
+    if found["recalibrated"] is not None:
+        samples = f"recalibrated on {found['samples']:,} training examples"
+        console.print(samples, highlight=False, style="dim", soft_wrap=True)
     console.print(f"\n{escape(found['verdict'])}", highlight=False, soft_wrap=True)
     if found["fold"] is not None:
         console.print(_folding(found["fold"]), highlight=False, soft_wrap=True)

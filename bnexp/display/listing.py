@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from bnexp import metrics
 from bnexp.analysis.naming import headlines
 from bnexp.analysis.records import Record
 from bnexp.display import columns
 from bnexp.display.columns import Row, visible
 from bnexp.statuses import color
 
-HEADERS = ("run", "status", "choices", "accuracy", "age", "seconds")
+HEADERS = ("run", "status", "choices", metrics.of("accuracy").title, "age", metrics.of("seconds").title)
 
 
 def show(console: Console, records: Sequence[Record]) -> None:
@@ -34,14 +35,15 @@ def _row(record: Record, choices: str) -> Row:
         visible(choices),
         best(record),
         age(record.age_s),
-        "" if seconds is None else f"{seconds:.1f}",
+        "" if seconds is None else metrics.of("seconds").text(seconds),
     ]
 
 
 def best(record: Record) -> str:
     """Return the accuracy on the test split, or what is known before that."""
     test, val = record.metric("accuracy/test"), record.metric("accuracy/val")
-    return f"{test:.4f}" if test is not None else "" if val is None else f"{val:.4f} (val)"
+    text = metrics.of("accuracy").text
+    return text(test) if test is not None else "" if val is None else f"{text(val)} (val)"
 
 
 def age(seconds: float) -> str:

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
+from bnexp import metrics
 from bnexp.analysis.staleness import judge
 from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
@@ -24,7 +25,7 @@ from bnexp.statuses import color
 
 WIDEST = 100
 CURVE, BARS, GAP, NAME = 30, 18, 14, 17  # characters
-CURVES = ("loss/train", "loss/val", "accuracy/train", "accuracy/val", "grad_norm", "lr")
+CURVES = (*metrics.tags("train", "val"), "grad_norm", "lr")
 WORD_COLORS = {"close": "green", "catching up": "yellow", "stale": "red", "not finite": "red"}
 CHOICES = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 KNOBS = ("batch_size", "momentum", "placement", "activation", "seed")
@@ -73,7 +74,7 @@ def summary(view: RunView) -> Table:
         "status": f"[{color(view.status)}]{view.status.replace('_', ' ')}[/] {_progress(view)}",
         "where": escape(_divergence(view)),
         "error": escape(_from_result(view, "error")),
-        "test": ", ".join(filter(None, (_metric(view, tag) for tag in ("accuracy/test", "loss/test")))),
+        "test": ", ".join(filter(None, (_metric(view, tag) for tag in metrics.tags("test")))),
         "choices": escape(" ".join(f"{key}={choices[key]}" for key in CHOICES if choices.get(key))),
         "knobs": escape(" ".join(f"{key}={value}" for key, value in knobs.items())),
     }
@@ -176,7 +177,8 @@ def _from_result(view: RunView, key: str) -> str:
 
 def _metric(view: RunView, tag: str) -> str:
     value = view.result.get(tag) if view.result else None
-    return f"{tag.split('/')[0]} {value:.4f}" if isinstance(value, float) else ""
+    name = tag.split("/")[0]
+    return f"{metrics.of(name).title} {metrics.of(name).text(value)}" if isinstance(value, float) else ""
 
 
 def _drawn(found: Distribution, ascii_only: bool) -> list[str]:

@@ -11,12 +11,12 @@ from typing import Any
 from tqdm import tqdm
 
 from bnexp.experiment.assembly import Parts
+from bnexp.metrics import WATCHED
 
 SHORT = {
-    "loss/train": "loss",
-    "accuracy/train": "acc",
-    "loss/val": "val loss",
-    "accuracy/val": "val acc",
+    f"{one.name}/{split}": f"{prefix}{one.short or one.title}"
+    for split, prefix in (("train", ""), ("val", "val "))
+    for one in WATCHED
 }
 REFRESH_S = 0.2
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
+from typing import TypeGuard
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bnexp import metrics
 from bnexp.config import TrainConfig
 from bnexp.display.ending import divergence
 from bnexp.engine.device import describe
@@ -16,11 +19,13 @@ from bnexp.experiment.run import Experiment
 from bnexp.protocols import Outcome
 from bnexp.runs.directory import RunDirectory
 
-ROWS = (
-    ("train", "train_eval", None),
-    ("validation", "val", "val_last"),
-    ("test", "test", "test_last"),
-)
+COLUMNS = {
+    "train_eval": "training",
+    "val": "validation",
+    "test": "test",
+    "val_last": "validation\n(last)",
+    "test_last": "test\n(last)",
+}
 
 
 def what_will_run(console: Console, experiment: Experiment) -> None:
@@ -88,15 +93,11 @@ def _norm_table(experiment: Experiment) -> Table:
 def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) -> None:
     """Print the final measurements, where everything is, and how to look at it."""
     console.print(f"\n[bold]{escape(_ending(outcome))}[/]", soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("", "loss", "accuracy", "loss, last weights", "accuracy, last weights"):
-        table.add_column(header, justify="right" if header else "left")
-    for name, best, last in ROWS:
-        cells = [
-            _cell(outcome, f"{metric}/{which}") for which in (best, last) for metric in ("loss", "accuracy")
-        ]
-        if any(cells):
-            table.add_row(name, *cells)
+    final = {
+        title: {one.name: outcome.metrics.get(f"{one.name}/{split}") for one in metrics.MEASURED}
+        for split, title in COLUMNS.items()
+    }
+    table = metric_table({title: found for title, found in final.items() if any(map(_known, found.values()))})
     if table.row_count:
         console.print(table)
     rate = outcome.examples / outcome.seconds if outcome.seconds else 0.0
@@ -106,6 +107,22 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
     console.print(f"look at it: tensorboard --logdir {escape(path)}", soft_wrap=True)
     if outcome.status == "interrupted":
         console.print(f"go on with: bnexp resume {escape(path)}", soft_wrap=True)
+
+
+def metric_table(columns: Mapping[str, Mapping[str, float | None]]) -> Table:
+    """Return a row for each metric that has a number in a column; columns hold metrics by name."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("", *columns):
+        table.add_column(header, justify="right" if header else "left", vertical="bottom")
+    for one in metrics.MEASURED:
+        values = [found.get(one.name) for found in columns.values()]
+        if any(map(_known, values)):
+            table.add_row(one.title, *(one.text(value) if _known(value) else "" for value in values))
+    return table
+
+
+def _known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
 
 
 def _ending(outcome: Outcome) -> str:
@@ -118,8 +135,3 @@ def _ending(outcome: Outcome) -> str:
 
 def _count(number: float, what: str) -> str:
     return f"{number:,.6g} {what}" + ("" if number == 1 else "s")
-
-
-def _cell(outcome: Outcome, tag: str) -> str:
-    value = outcome.metrics.get(tag)
-    return "" if value is None or not math.isfinite(value) else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""Loss and accuracy over a split, averaged over examples."""
+"""The metrics of a split, over all its examples whatever the batches in which they come."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnexp.engine.precision import Precision
-from bnexp.protocols import EvalBatches
+from bnexp import metrics
+from bnexp.engine import measures
+from bnexp.engine.learner import Passes
+from bnexp.engine.precision import Precision, widest
+from bnexp.protocols import EvalBatches, Measurement, Reading
 
 
 @contextmanager
@@ -32,17 +35,50 @@ def predict(model: nn.Module, batches: EvalBatches, precision: Precision) -> Ten
 
 
 def evaluate(model: nn.Module, batches: EvalBatches, precision: Precision) -> dict[str, float]:
-    """Return `loss` (mean cross-entropy in nats) and `accuracy` over all examples of `batches`.
+    """Return what `bnexp.metrics.MEASURED` names, in its order, over all examples of `batches`.
 
     Sums stay on the device and are transferred once, so that no batch waits for the host.
     """
     loss_sums: list[Tensor] = []
-    hits: list[Tensor] = []
+    logits: list[Tensor] = []
+    targets: list[Tensor] = []
     with evaluation_mode(model), torch.no_grad():
         for batch in batches:
             with precision.autocast():
-                logits = model(batch.inputs)
-                loss_sums.append(F.cross_entropy(logits, batch.targets, reduction="sum"))
-            hits.append((logits.argmax(1) == batch.targets).sum())
-    loss_sum, hit_count = (torch.stack(parts).cpu().double().sum().item() for parts in (loss_sums, hits))
-    return {"loss": loss_sum / len(batches), "accuracy": hit_count / len(batches)}
+                logits.append(model(batch.inputs))
+                loss_sums.append(F.cross_entropy(logits[-1], batch.targets, reduction="sum"))
+            targets.append(batch.targets)
+        loss = torch.stack(loss_sums).cpu().double().sum().item() / len(batches)
+        return {"loss": loss} | measure(torch.cat(logits), torch.cat(targets))
+
+
+def measure(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return all metrics of a whole split but the loss, by name.
+
+    Shape: logits (N, K) of any floating type, targets int64 (N,), on one device.
+    """
+    names = [name for name in metrics.measured(logits.shape[1]) if name != "loss"]
+    values = {name: _values(name, logits, targets) for name in names}
+    sums = torch.stack([value.sum() for value in values.values()]).tolist()
+    return {name: total / values[name].numel() for name, total in zip(names, sums, strict=True)}
+
+
+def batch_metrics(passes: Passes) -> Reading:
+    """Return the watched metrics of the batch that is trained on, in training mode, as `NAME/train`."""
+    own = {"loss": passes.loss.float(), "accuracy": passes.accuracy()}
+    num_classes = passes.logits[0].shape[1]
+    names = [one.name for one in metrics.WATCHED if num_classes >= one.least_classes]
+    values = [
+        own[name]
+        if name in own
+        else _values(name, torch.cat(passes.logits), torch.cat(passes.targets)).mean()
+        for name in names
+    ]
+    tags = [f"{name}/train" for name in names]
+    return Reading(torch.stack(values), lambda numbers: Measurement(dict(zip(tags, numbers, strict=True))))
+
+
+def _values(name: str, logits: Tensor, targets: Tensor) -> Tensor:
+    width = widest(logits.device)
+    found: Tensor = getattr(measures, name)(logits.to(width), targets)
+    return found.to(width)

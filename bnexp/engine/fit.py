@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-import torch
-
+from bnexp import metrics
 from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.clock import Clock
 from bnexp.engine.divergence import Divergence, Sentinel
+from bnexp.engine.evaluate import batch_metrics
 from bnexp.engine.learner import Learner, Passes
 from bnexp.engine.rows import Rows
 from bnexp.protocols import Measurement, Probe, Progress, Reading, TrainBatches, Writer
 from bnexp.statuses import Status
 
-SHOWN = ("loss/train", "accuracy/train", "loss/val", "accuracy/val")
+LATEST = metrics.tags("train", "val")  # what is known of a run that has not ended
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Fit:
         self.show(self.rows.flush())
 
     def show(self, latest: Measurement) -> None:
-        self.state.latest.update({tag: latest.scalars[tag] for tag in SHOWN if tag in latest.scalars})
+        self.state.latest.update({tag: latest.scalars[tag] for tag in LATEST if tag in latest.scalars})
 
 
 def fit(run: Fit) -> tuple[Status, Divergence | None]:
@@ -142,15 +142,10 @@ def log_step(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> No
     readings = [reading for probe in probes for reading in probe.measure(model, step)]
     known = Measurement()
     if run.logs(step):
-        readings.append(Reading(torch.stack([passes.loss.float(), passes.accuracy()]), _train_metrics))
+        readings.append(batch_metrics(passes))
         rate = run.clock.rate(run.state.examples + passes.num_examples)
         known.scalars.update({"lr": lr, "examples_per_second": rate})
     run.log(readings, known)
-
-
-def _train_metrics(values: list[float]) -> Measurement:
-    loss, accuracy = values
-    return Measurement({"loss/train": loss, "accuracy/train": accuracy})
 
 
 def end_epoch(run: Fit) -> bool:
@@ -161,13 +156,13 @@ def end_epoch(run: Fit) -> bool:
     state = run.state
     with run.clock.paused():
         if run.evaluate is not None:
-            metrics = {f"{name}/val": value for name, value in run.evaluate().items()}
-            run.log([], Measurement(metrics))
+            found = {f"{name}/val": value for name, value in run.evaluate().items()}
+            run.log([], Measurement(found))
             run.flush()
             run.progress.epoch(run.epoch(), state.latest)
-            if state.step > 0 and not math.isfinite(metrics["loss/val"]):
+            if state.step > 0 and not math.isfinite(found["loss/val"]):
                 return False
-            judge(run, metrics["loss/val"])
+            judge(run, found["loss/val"])
         if run.compare is not None:
             run.log([], Measurement(run.compare(state.step)))
         epochs, partial = divmod(state.step, run.batches.steps_per_epoch)

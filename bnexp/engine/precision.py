@@ -24,3 +24,8 @@ class Precision:
 
     def scaler(self) -> torch.amp.GradScaler:
         return torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest number format that `device` can compute in."""
+    return torch.float32 if device.type == "mps" else torch.float64

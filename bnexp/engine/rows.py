@@ -13,6 +13,7 @@ from itertools import islice
 
 import torch
 
+from bnexp.engine.precision import widest
 from bnexp.protocols import Measurement, Reading, Writer
 
 MOST = 32
@@ -75,6 +76,6 @@ def read(rows: Sequence[Sequence[Reading]]) -> list[Measurement]:
 def _transferred(readings: Sequence[Reading]) -> list[float]:
     if not readings:
         return []
-    width = torch.float32 if readings[0].values.device.type == "mps" else torch.float64
+    width = widest(readings[0].values.device)
     numbers: list[float] = torch.cat([reading.values.to(width) for reading in readings]).tolist()
     return numbers

@@ -1,33 +1,37 @@
-"""Loss and accuracy of the same weights under running, batch and recalibrated statistics."""
+"""The metrics of the same weights under running, batch and recalibrated statistics."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.data.batches import EvalBatches
-from bnexp.engine.evaluate import evaluation_mode
+from bnexp.engine.evaluate import evaluation_mode, measure
+from bnexp.engine.measures import accuracy
 from bnexp.engine.precision import Precision
+from bnexp.metrics import STATISTICS, THREE_WAY
 from bnexp.norms.modifiers.recalibrate import batch_mode, recalibrate, tracking
 from bnexp.protocols import Split
 from bnexp.seeding import stream
 
-KINDS = ("running", "batch", "recalibrated")
-
 
 @dataclass(frozen=True)
 class Scores:
-    """losses (nats, float64) and hits (bool) of each example, (N,), on the host."""
+    """Losses (nats, float64) and hits (bool) of each example, (N,), on the host, and what follows from both.
+
+    others: the metrics besides, by name.
+    """
 
     losses: Tensor
     hits: Tensor
+    others: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float:
@@ -36,6 +40,11 @@ class Scores:
     @property
     def accuracy(self) -> float:
         return int(self.hits.sum()) / len(self.hits)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """All metrics of `bnexp.metrics.MEASURED` by name."""
+        return {"loss": self.loss, "accuracy": self.accuracy} | dict(self.others)
 
 
 @dataclass(frozen=True)
@@ -120,15 +129,16 @@ def compare(
 
 
 def scalars(comparison: Comparison) -> dict[str, float]:
-    """Return three_way/loss|accuracy/running|batch|recalibrated; none where there is nothing to compare."""
+    """Return three_way/METRIC/running|batch|recalibrated; none where there is nothing to compare."""
     if not comparison.layers:
         return {}
-    found = {}
-    for kind in KINDS:
-        scores = comparison.scores.get(kind)
-        found[f"three_way/loss/{kind}"] = scores.loss if scores else math.nan
-        found[f"three_way/accuracy/{kind}"] = scores.accuracy if scores else math.nan
-    return found
+    missing = dict.fromkeys(comparison.scores["running"].metrics, math.nan)
+    scores = {kind: comparison.scores.get(kind) for kind in STATISTICS}
+    return {
+        f"{THREE_WAY}/{name}/{kind}": value
+        for kind, found in scores.items()
+        for name, value in (found.metrics if found else missing).items()
+    }
 
 
 def notes(every: int | None, model: nn.Module) -> list[str]:
@@ -160,20 +170,22 @@ class _Inputs:
 
 
 def _scores(model: nn.Module, batches: EvalBatches, precision: Precision) -> Scores:
-    losses, hits = [], []
+    losses, logits, targets = [], [], []
     with torch.no_grad():
         for batch in batches:
             with precision.autocast():
-                logits = model(batch.inputs)
-                losses.append(F.cross_entropy(logits, batch.targets, reduction="none"))
-            hits.append(logits.argmax(1) == batch.targets)
-    return Scores(torch.cat(losses).cpu().double(), torch.cat(hits).cpu())
+                logits.append(model(batch.inputs))
+                losses.append(F.cross_entropy(logits[-1], batch.targets, reduction="none"))
+            targets.append(batch.targets)
+    whole, classes = torch.cat(logits), torch.cat(targets)
+    others = {name: value for name, value in measure(whole, classes).items() if name != "accuracy"}
+    return Scores(torch.cat(losses).cpu().double(), accuracy(whole, classes).cpu(), others)
 
 
 def _in_order(scores: Scores, order: Tensor) -> Scores:
     """Return scores of examples number order[0], order[1], ... as those of 0, 1, ..."""
     back = order.argsort()
-    return Scores(scores.losses[back], scores.hits[back])
+    return replace(scores, losses=scores.losses[back], hits=scores.hits[back])
 
 
 def _taken(split: Split, index: Tensor) -> Split:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bnexp import metrics
 from bnexp.config import TrainConfig
 from bnexp.engine.checkpoint import TrainState
 from bnexp.engine.divergence import Divergence
@@ -27,15 +28,16 @@ def final_metrics(motion: Fit, parts: Parts, status: Status) -> dict[str, float 
     network is left with the weights that were measured last.
     """
     learner, checkpoints = motion.learner, motion.checkpoints
+    names = metrics.measured(len(parts.splits.classes))
     found: dict[str, float | None] = {}
     if status == "diverged":
-        found |= {"loss/test_last": None, "accuracy/test_last": None}
+        found |= {f"{name}/test_last": None for name in names}
     else:
         found |= _measured(parts, {"val_last": parts.val, "test_last": parts.test})
         if parts.val is None:
             checkpoints.save_best(learner, motion.state)
     if not checkpoints.best.exists():
-        return found | {"loss/test": None, "accuracy/test": None}
+        return found | {f"{name}/test": None for name in names}
     checkpoints.load_best(learner, parts.device)
     return found | _measured(parts, {"train_eval": parts.train_eval, "val": parts.val, "test": parts.test})
 
@@ -44,14 +46,14 @@ def _measured(parts: Parts, splits: dict[str, EvalBatches | None]) -> dict[str, 
     found: dict[str, float] = {}
     for name, batches in splits.items():
         if batches is not None:
-            metrics = evaluate(parts.learner.model, batches, parts.learner.precision)
-            found |= {f"{metric}/{name}": value for metric, value in metrics.items()}
+            values = evaluate(parts.learner.model, batches, parts.learner.precision)
+            found |= {f"{metric}/{name}": value for metric, value in values.items()}
     return found
 
 
-def test_scalars(metrics: dict[str, float | None]) -> dict[str, float]:
+def test_scalars(found: dict[str, float | None]) -> dict[str, float]:
     """Return the measurements on the test split, as they stand in the last row."""
-    return {tag: value for tag, value in metrics.items() if "/test" in tag and value is not None}
+    return {tag: value for tag, value in found.items() if "/test" in tag and value is not None}
 
 
 def outcome(

@@ -9,12 +9,14 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from bnexp import metrics
 from bnexp.analysis.groups import Group
 from bnexp.errors import ConfigError
 from bnexp.figures.style import legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Look
+from bnexp.metrics import Metric
 
-COSTS = {"step_time_ms": ("milliseconds a step", 1.0), "peak_memory_bytes": ("peak memory in MiB", 2.0**20)}
+COSTS = ("step_time_ms", "peak_memory_bytes")
 ROW_IN = 0.2
 ROOM = 1.12  # the axis reaches so far beyond what is shown
 
@@ -31,9 +33,9 @@ def draw(groups: Sequence[Group], looks: Sequence[Look]) -> Drawing:
     figure = new_figure(0.65 + ROW_IN * len(groups))
     grid = figure.subplots(1, len(tags), sharey=True, squeeze=False)[0]
     for axes, tag in zip(grid, tags, strict=True):
-        name, unit = COSTS[tag]
-        ends = [_draw_row(axes, row, group, tag, unit, looks[row]) for row, group in enumerate(groups)]
-        axes.set(xlabel=name, xlim=(0, ROOM * max(ends)))
+        metric = metrics.of(tag)
+        ends = [_draw_row(axes, row, group, metric, looks[row]) for row, group in enumerate(groups)]
+        axes.set(xlabel=metric.axis, xlim=(0, ROOM * max(ends)))
         axes.grid(axis="x", color="0.9", lw=0.6)
         axes.set_axisbelow(True)
     grid[0].set_yticks(range(len(groups)), [group.name for group in groups])
@@ -46,14 +48,15 @@ def draw(groups: Sequence[Group], looks: Sequence[Look]) -> Drawing:
     return Drawing(figure)
 
 
-def _draw_row(axes: Axes, row: int, group: Group, tag: str, unit: float, look: Look) -> float:
+def _draw_row(axes: Axes, row: int, group: Group, metric: Metric, look: Look) -> float:
     """Draw one group; return how far the axis should reach for it: an interval may leave the panel."""
-    values = [value / unit for record in group.records if (value := record.metric(tag)) is not None]
-    found = group.estimate(tag)
+    known = (record.metric(metric.name) for record in group.records)
+    values = [value / metric.scale for value in known if value is not None]
+    found = group.estimate(metric.name)
     if found is None:
         return 0.0
     axes.plot(values, np.full(len(values), row), color=look.color, marker="|", ls="", ms=6, alpha=0.6)
-    mean, half = found.mean / unit, (found.half_width or 0.0) / unit
+    mean, half = found.mean / metric.scale, (found.half_width or 0.0) / metric.scale
     if found.half_width is not None:
         axes.plot([max(0.0, mean - half), mean + half], [row, row], color=look.color, lw=1.4)
     axes.plot([mean], [row], color=look.color, marker=look.marker, ls="", ms=5)

@@ -1,4 +1,4 @@
-"""Loss and accuracy of groups of runs, with bands over seeds, by step, by epoch and by training time."""
+"""Metrics of groups of runs, with bands over seeds, by step, by epoch and by training time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bnexp import metrics
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.figures.loss import NEEDS, Group, average, scale_loss, smoothed
 from bnexp.figures.style import legend_above, new_figure
@@ -18,12 +19,6 @@ from bnexp.figures.subjects import Drawing, Shown
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series, read_config
 
-QUANTITIES = {
-    "loss/train": "training loss",
-    "loss/val": "validation loss",
-    "accuracy/train": "training accuracy",
-    "accuracy/val": "validation accuracy",
-}
 SMOOTHING_PARTS = 10  # the smoothed curve averages over a tenth of the rows
 FEW_POINTS = 12  # each gets a marker
 ROW_IN = 1.55
@@ -41,22 +36,22 @@ class Column:
     title: str = ""
 
 
-def draw(columns: Sequence[Column], legend: Sequence[Group]) -> Drawing:
-    """Draw a row for each quantity that was logged; all panels of a row share their vertical axis.
+def draw(columns: Sequence[Column], legend: Sequence[Group], names: Sequence[str] = ()) -> Drawing:
+    """Draw a row for each metric that was logged; all panels of a row share their vertical axis.
 
     A line is the mean over the runs of a group that did not diverge, at the steps that all of them logged; a
     band is one standard deviation (n - 1) to both sides, within the range of the runs. Runs that diverged
-    are thin lines that end in a cross. Training is the centred mean over a tenth of the rows, and its
-    accuracy is drawn without a validation split only.
+    are thin lines that end in a cross. Training is the centred mean over a tenth of the rows, and all but its
+    loss is drawn without a validation split only.
 
     Args:
         legend: one group for each look.
+        names: of metrics to draw besides those that are watched while a run trains.
     Raises:
         ConfigError: no run logged any.
     """
     members = [run for column in columns for group in column.groups for run in group.members]
-    tags = [tag for tag in QUANTITIES if any(tag in run.metrics for run in members)]
-    tags = [tag for tag in tags if tag != "accuracy/train" or "accuracy/val" not in tags]
+    tags = _logged(members, names)
     if not tags:
         raise ConfigError(f"curves need {NEEDS}")
     figure = new_figure(0.35 + ROW_IN * len(tags))
@@ -65,12 +60,12 @@ def draw(columns: Sequence[Column], legend: Sequence[Group]) -> Drawing:
         for axes, column in zip(row, columns, strict=True):
             for group in column.groups:
                 _draw_group(axes, group, tag, AXES[column.axis][1])
-        if tag.startswith("loss"):
+        if metrics.of(tag).unbounded:
             scale_loss(*row)
         for axes, column in zip(row, columns, strict=True):
             for group in column.groups:
                 _mark_divergence(axes, group, tag, AXES[column.axis][1])
-        row[0].set_ylabel(QUANTITIES[tag])
+        row[0].set_ylabel(metrics.of(tag).axis)
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(column.title)
     for axes, column in zip(grid[-1], columns, strict=True):
@@ -80,6 +75,14 @@ def draw(columns: Sequence[Column], legend: Sequence[Group]) -> Drawing:
     legend_above(figure, handles, [group.name for group in legend])
     figure.align_ylabels()
     return Drawing(figure)
+
+
+def _logged(runs: Sequence[Shown], names: Sequence[str]) -> list[str]:
+    drawn = [one for one in metrics.MEASURED if one.watched or one.name in names]
+    tags = metrics.tags("train", "val", among=drawn)
+    found = [tag for tag in tags if any(tag in run.metrics for run in runs)]
+    spared = [f"{one.name}/train" for one in drawn if f"{one.name}/val" in found and one.name != "loss"]
+    return [tag for tag in found if tag not in spared]
 
 
 def by_step(run: Shown, steps: NDArray[np.int64]) -> Array:

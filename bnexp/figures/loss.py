@@ -1,4 +1,4 @@
-"""Loss and accuracy over the steps of each run."""
+"""The metrics that are watched while a run trains, loss and accuracy, over its steps."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bnexp import metrics
 from bnexp.figures.style import legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Look, Shown, look, those_with
+from bnexp.metrics import WATCHED
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series
 
 NEEDS = "rows of loss or accuracy: telemetry=default or full, or a validation split"
-QUANTITIES = ("loss", "accuracy")
-TAGS = tuple(f"{quantity}/{split}" for quantity in QUANTITIES for split in ("train", "val"))
+TAGS = metrics.tags("train", "val", among=WATCHED)
 SMOOTHING_PARTS = 25  # the smoothed curve averages over a twenty-fifth of the rows
 DECADES_FOR_LOG = 1.3
 HIGHEST = 4.0  # times the greatest first loss: what is above is drawn at the edge
@@ -46,15 +47,15 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     runs, notes = those_with(runs, content, "loss", NEEDS)
     groups = grouped(runs)
     figure = new_figure(2.7)
-    for axes, quantity in zip(figure.subplots(1, 2), QUANTITIES, strict=True):
+    for axes, metric in zip(figure.subplots(1, len(WATCHED)), WATCHED, strict=True):
         for group in groups:
-            _draw_group(axes, group, quantity)
+            _draw_group(axes, group, metric.name)
         axes.set_xlabel("step")
-        axes.set_ylabel("cross-entropy loss" if quantity == "loss" else "accuracy")
-        if quantity == "loss":
+        axes.set_ylabel(metric.axis)
+        if metric.unbounded:
             scale_loss(axes)
         for group in groups:
-            _mark_divergence(axes, group, quantity)
+            _mark_divergence(axes, group, metric.name)
     handles = [_handle(group) for group in groups]
     names = [group.name for group in groups]
     splits = {"training": Line2D([], [], color="black"), "validation": Line2D([], [], color="black", ls="--")}

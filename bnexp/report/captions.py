@@ -1,8 +1,14 @@
 """What the captions of figures say in the field's words."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bnexp import metrics
+
 CURVES = (
-    "Training loss (each point the mean over a tenth of the rows, over fewer at both ends), validation loss "
-    "and validation accuracy. "
+    "What was measured on training batches (each point the mean over a tenth of the rows, over fewer at both "
+    "ends) and on the validation split. "
     "A line is the mean over seeds, its band one standard deviation to both sides, within the range of the "
     "seeds (the ± of the table is the 95 % interval of the mean)."
 )
@@ -14,10 +20,6 @@ EPOCHS = "Batch sizes differ, so equal steps are unequal amounts of data; epochs
 TIME = (
     "Seconds of training count what is logged, but neither evaluation nor saving; a line stands at the mean "
     "time of its seeds."
-)
-HEAT_MAP = (
-    "Mean {metrics} over {rows} and {columns}, averaged over seeds and whatever else differs. Brighter is "
-    "better, on a scale of its own in each map."
 )
 RUNNING_STATS = (
     "Running mean and variance of the norms that keep them: the mean over channels, and a band from the "
@@ -40,8 +42,25 @@ CPU_MEMORY = (
     "On the CPU, memory is the most that was resident in the process during the run: runs that shared a "
     "process, as in a sweep, also carry what the runs before them left there."
 )
-SOME = (
-    "{number} of the {total} configurations that logged this are shown, evenly spaced from the best to the "
-    "worst {metric}."
-)
 ONE_RUN = "One run of each configuration is shown, that with {seed}."
+
+
+def heat_map(tags: Sequence[str], rows: str, columns: str) -> str:
+    """Return the caption of one map or several, which is no place to call anything best by guessing."""
+    names = " and ".join(metrics.of(tag).title for tag in tags)
+    unknown = [metrics.of(tag).title for tag in tags if metrics.of(tag).better == "unknown"]
+    higher = f" ({', '.join(unknown)}: higher)" if unknown else ""
+    return (
+        f"Mean {names} over {rows} and {columns}, averaged over seeds and whatever else differs. Brighter is "
+        f"better{higher}, on a scale of its own in each map."
+    )
+
+
+def some(number: int, total: int, tag: str) -> str:
+    """Return which of many configurations are shown."""
+    metric = metrics.of(tag)
+    order = "highest to the lowest" if metric.better == "unknown" else "best to the worst"
+    return (
+        f"{number} of the {total} configurations that logged this are shown, evenly spaced from the {order} "
+        f"{metric.title}."
+    )

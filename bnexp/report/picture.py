@@ -43,8 +43,6 @@ def picture(plan: Plan) -> Picture:
     return Picture(plan.name, plan.heading, svg(drawing.figure), " ".join(filter(None, [*caption, *notes])))
 
 
-def shares(chosen: Sequence[int], total: int, metric: str) -> list[str]:
-    """Return the sentence that says which of many configurations are shown."""
-    if len(chosen) == total:
-        return []
-    return [captions.SOME.format(number=len(chosen), total=total, metric=metric)]
+def shares(chosen: Sequence[int], total: int, tag: str) -> list[str]:
+    """Return the sentence that says which of many configurations are shown, if not all are."""
+    return [captions.some(len(chosen), total, tag)] if len(chosen) < total else []

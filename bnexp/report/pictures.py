@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bnexp.analysis.groups import Group, grouped
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import crossed, two_swept
-from bnexp.display.comparison import NAMES, Comparison
+from bnexp.display.comparison import Comparison
 from bnexp.errors import ConfigError
 from bnexp.figures import cost, curves, heat_map, loss
 from bnexp.figures.curves import Column
@@ -48,23 +49,25 @@ def _curves(comparison: Comparison, shown: Sequence[loss.Group], split: Faceted 
     """Return one figure; of more groups than there are colours one for each axis, in facets if that helps."""
     groups, tag = comparison.groups, comparison.metrics[0]
     axes = ["step", *(["epoch"] if _batches_differ(groups) else []), "seconds"]
-    caption = _curves_caption(groups)
+    caption, names = _curves_caption(groups), [name.partition("/")[0] for name in comparison.metrics]
     if split is None:
         chosen = some(groups, tag, MOST_CURVES)
         kept = told_apart([shown[index] for index in chosen])
         columns = [Column(axis, kept) for axis in axes]
-        caption = [*caption, *shares(chosen, len(groups), NAMES.get(tag, tag))]
-        return [Plan("curves", "Curves", lambda: (curves.draw(columns, kept), caption))]
+        caption = [*caption, *shares(chosen, len(groups), tag)]
+        draw = partial(curves.draw, columns, kept, names)
+        return [Plan("curves", "Curves", partial(_with_caption, draw, caption))]
     plans = []
     for axis in axes:
         columns = [Column(axis, facet.groups, facet.title) for facet in split.facets]
-        plans.append(_facets(axis, columns, split.legend, caption if axis == axes[0] else []))
+        told = caption if axis == axes[0] else [f"The same against {curves.AXES[axis][0]}."]
+        draw = partial(curves.draw, columns, split.legend, names)
+        plans.append(Plan(f"curves_by_{axis}", "Curves", partial(_with_caption, draw, told)))
     return plans
 
 
-def _facets(axis: str, columns: Sequence[Column], legend: Sequence[loss.Group], caption: list[str]) -> Plan:
-    caption = caption or [f"The same against {curves.AXES[axis][0]}."]
-    return Plan(f"curves_by_{axis}", "Curves", lambda: (curves.draw(columns, legend), caption))
+def _with_caption(draw: Callable[[], Drawing], caption: list[str]) -> tuple[Drawing, list[str]]:
+    return draw(), caption
 
 
 def _curves_caption(groups: Sequence[Group]) -> list[str]:
@@ -92,9 +95,7 @@ def _heat_map(metrics: Sequence[str], records: Sequence[Record]) -> tuple[Drawin
         raise ConfigError("a heat map needs two knobs with two values each in all of the runs")
     columns, rows = sorted(pair, key=lambda knob: len(knob.values))
     maps = [crossed(records, rows, columns, tag) for tag in metrics[:MOST_MAPS]]
-    names = [NAMES.get(found.tag, found.tag) for found in maps]
-    told = captions.HEAT_MAP.format(metrics=" and ".join(names), rows=rows.title, columns=columns.title)
-    return heat_map.draw(maps, names), [told]
+    return heat_map.draw(maps), [captions.heat_map([found.tag for found in maps], rows.title, columns.title)]
 
 
 def _cost(comparison: Comparison, shown: Sequence[loss.Group]) -> tuple[Drawing, list[str]]:
@@ -105,5 +106,5 @@ def _cost(comparison: Comparison, shown: Sequence[loss.Group]) -> tuple[Drawing,
     return drawing, [
         captions.COST,
         *([captions.CPU_MEMORY] if on_cpu else []),
-        *shares(chosen, len(groups), NAMES.get(tag, tag)),
+        *shares(chosen, len(groups), tag),
     ]

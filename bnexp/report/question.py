@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bnexp.analysis.groups import Baseline, Group, grouped, lower_is_better
+from bnexp import metrics
+from bnexp.analysis.groups import Baseline, Group, grouped
 from bnexp.analysis.naming import facts, phrase
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
-from bnexp.display.comparison import NAMES, Comparison, estimated
+from bnexp.display.comparison import Comparison, estimated
 
 MOST_NAMES = 4  # of knobs in a title
 MOST_VALUES = 8  # of a knob that are listed
@@ -47,10 +48,11 @@ def in_short(comparison: Comparison) -> list[str]:
     known = [(found.mean, index) for index, group in enumerate(groups) if (found := group.estimate(tag))]
     told = []
     if len(known) > 1:
-        known.sort(reverse=not lower_is_better(tag))
-        names = ("Lowest", "highest") if lower_is_better(tag) else ("Highest", "lowest")
+        lower = metrics.of(tag).better == "lower"
+        known.sort(reverse=not lower)
+        names = ("Lowest", "highest") if lower else ("Highest", "lowest")
         first, last = (_mean(groups[known[place][1]], tag) for place in (0, -1))
-        told.append(f"{names[0]} mean {NAMES.get(tag, tag)}: {first}; {names[1]}: {last}.")
+        told.append(f"{names[0]} mean {metrics.of(tag).title}: {first}; {names[1]}: {last}.")
     if comparison.baseline is not None:
         told += _against(comparison.baseline, groups, tag)
     return told
@@ -117,7 +119,7 @@ def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]
     if not p_values:
         return [f"No configuration has two pairs with {baseline.words}, so nothing is said about chance."]
     below = sum(p < SIGNIFICANT for p in p_values)
-    name = NAMES.get(tag, tag)
+    name = metrics.of(tag).title
     return [
         f"Against {baseline.words}, {below} of {len(p_values)} configurations differ in {name} with "
         f"p < {SIGNIFICANT} (paired t-tests, not corrected for their number)."

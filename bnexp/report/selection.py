@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bnexp.analysis.groups import Group, lower_is_better
+from bnexp import metrics
+from bnexp.analysis.groups import Group
 from bnexp.analysis.naming import facts, phrase
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
@@ -62,14 +63,15 @@ def told_apart(shown: Sequence[loss.Group]) -> list[loss.Group]:
 
 
 def some(groups: Sequence[Group], tag: str, most: int) -> list[int]:
-    """Return the numbers of at most `most` groups, in their order: evenly spaced from the best to the worst.
+    """Return the numbers of at most `most` groups, in their order: evenly spaced from the best to the worst
+    or, where it is not known which way is better, from the highest to the lowest.
 
     Groups without the metric count as worst.
     """
     if len(groups) <= most:
         return list(range(len(groups)))
     known = [(found.mean, index) for index, group in enumerate(groups) if (found := group.estimate(tag))]
-    ranks = [index for _, index in sorted(known, reverse=not lower_is_better(tag))]
+    ranks = [index for _, index in sorted(known, reverse=metrics.of(tag).better != "lower")]
     ranks += [index for index in range(len(groups)) if index not in ranks]
     picked = np.linspace(0, len(groups) - 1, most).round().astype(int)
     return sorted(ranks[place] for place in picked)

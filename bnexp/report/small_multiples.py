@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bnexp.analysis.groups import Group
-from bnexp.display.comparison import NAMES, Comparison
+from bnexp.display.comparison import Comparison
 from bnexp.figures import gradient_grid, loss, percentile_grid, percentiles, running_stats
 from bnexp.figures.subjects import Drawing, Shown
 from bnexp.report import captions
@@ -59,7 +59,7 @@ def _drawn(kind: Kind, comparison: Comparison, shown: Sequence[loss.Group]) -> t
     kept = [able[place][1] for place in picked]
     kept = told_apart(kept) if kind.overlaid else kept
     chosen = [representative(groups[place], looked) for place, looked in zip(picked, kept, strict=True)]
-    which = [_which(comparison.groups), *shares(picked, len(groups), NAMES.get(tag, tag))]
+    which = [_which(comparison.groups), *shares(picked, len(groups), tag)]
     return kind.draw(chosen, ()), [kind.caption, *which]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bnexp.display.comparison import NAMES
+from bnexp import metrics
 from bnexp.report.content import Content, Warned
 from bnexp.report.question import runs
 from bnexp.report.reproduce import Circumstance
@@ -45,14 +45,14 @@ def computed_alike(found: Sequence[Circumstance]) -> str:
 
 def runs_table(content: Content) -> tuple[list[str], list[list[str]]]:
     """Return titles and rows of the table of all runs."""
-    metrics = content.comparison.metrics
-    headers = ["run", "status", *(NAMES.get(tag, tag) for tag in metrics), "command"]
+    tags = content.comparison.metrics
+    headers = ["run", "status", *(metrics.of(tag).title for tag in tags), "command"]
     rows = [
-        [record.name, record.status, *(_number(record.metric(tag)) for tag in metrics), command]
+        [record.name, record.status, *(_number(record.metric(tag), tag) for tag in tags), command]
         for record, command in zip(content.records, content.run_commands, strict=True)
     ]
     return headers, rows
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _number(value: float | None, tag: str) -> str:
+    return "-" if value is None else metrics.of(tag).text(value)

@@ -6,10 +6,11 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
+from bnexp import metrics
 from bnexp.errors import BnexpError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory, status
@@ -99,5 +100,6 @@ def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> s
 
 def told(outcome: Outcome) -> str:
     """Return the end of a run in a few words."""
-    accuracy: Any = outcome.metrics.get("accuracy/test")
-    return outcome.status + (f", test accuracy {accuracy:.4f}" if accuracy is not None else "")
+    metric = metrics.of("accuracy/test")
+    value = outcome.metrics.get(metric.name)
+    return outcome.status + (f", {metric.title} {metric.text(value)}" if value is not None else "")

@@ -6,11 +6,15 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from bnexp import metrics
+
+CURVES = ("train", "val", "test")
 OVERVIEW = {
-    "loss: train, val, test": "loss/(train|val|test)$",
-    "accuracy: train, val, test": "accuracy/(train|val|test)$",
-    "learning rate": "lr$",
-    "length of the gradient": "grad_norm$",
+    **{
+        f"{one.title}: {', '.join(CURVES[not one.watched :])}": f"{one.name}/({'|'.join(CURVES)})$"
+        for one in metrics.MEASURED
+    },
+    **{metrics.of(tag).title: f"{tag}$" for tag in ("lr", "grad_norm")},
 }
 PAGE = 12  # charts of a category that TensorBoard shows together
 GAPS = {
@@ -18,7 +22,7 @@ GAPS = {
     "variances, log ratio": "running_gap/.+/var$",
 }
 OVER_SEEDS = {
-    "loss and accuracy": ("loss/train", "loss/val", "accuracy/train", "accuracy/val", "grad_norm"),
+    "metrics": (*metrics.tags("train", "val"), "grad_norm"),
     "running statistics against the batch's": ("running_gap/.+/mean", "running_gap/.+/var"),
     "medians before and after the norm": ("percentile/.+/in/50", "percentile/.+/out/50"),
 }
@@ -35,7 +39,7 @@ def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
     """
     from tensorboard.plugins.custom_scalar.layout_pb2 import Layout  # type: ignore[import-untyped]
 
-    categories = [_category("loss and accuracy", [_lines(*chart) for chart in OVERVIEW.items()])]
+    categories = [_category("metrics", [_lines(*chart) for chart in OVERVIEW.items()])]
     for side, title in (("in", "before the norm"), ("out", "after the norm")):
         bands = [_percentiles(layer, f"percentile/{layer}/{side}") for layer in _as_shown(layers)]
         categories.append(_category(f"percentiles 15, 50, 85 {title}", bands))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from bnexp import metrics
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -82,8 +84,8 @@ def confusion_image(counts: Tensor, classes: Sequence[str], *, split: str = "tes
     figure = Figure(figsize=(side, side), layout="constrained", dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     total = int(counts.sum())
-    accuracy = int(counts.trace()) / max(1, total)
-    figure.suptitle(f"{split}: {total:,} examples, accuracy {accuracy:.4f}", fontsize=11)
+    accuracy = metrics.of("accuracy").text(int(counts.trace()) / max(1, total))
+    figure.suptitle(f"{split}: {total:,} examples, accuracy {accuracy}", fontsize=11)
     _draw_cells(figure.add_subplot(), counts, classes)
     png = io.BytesIO()
     figure.savefig(png, format="png")

@@ -53,7 +53,6 @@ def test_a_knob_that_only_some_runs_have_is_no_axis(tmp_path):
 def test_cells_average_over_all_else(grid):
     rows, columns = two_swept(grid)
     found = crossed(grid, rows, columns, "accuracy/test")
-    assert found.higher_is_better and not crossed(grid, rows, columns, "loss/test").higher_is_better
     (none_8, none_64), (custom_8, _) = found.cells
     assert (none_8.runs, none_8.diverged) == (4, 1)
     assert none_8.estimate.mean == (8 + 9 + 2) / 3 and none_8.estimate.n == 3

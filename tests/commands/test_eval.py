@@ -74,7 +74,10 @@ def test_a_stale_run_is_called_stale_and_recalibration_mends_it(
     )
     printed = " ".join(capsys.readouterr().out.split())
     assert found["verdict"] in printed
-    assert f"recalibrated on 540 training examples {found['recalibrated']['loss']:.4f}" in printed
+    kinds = ("running", "batch", "recalibrated")
+    for name in ("loss", "accuracy"):
+        assert " ".join([name, *(f"{found[kind][name]:.4f}" for kind in kinds)]) in printed
+    assert f"points to running {short:+.1f} {recovered:+.1f} recalibrated on 540 training examples" in printed
 
 
 def test_running_statistics_give_the_results_of_the_run(runs: Path) -> None:

@@ -76,10 +76,10 @@ def test_the_end_shows_the_measurements_the_folder_and_the_exact_command(
     (run,) = runs(tmp_path)
     result = json.loads((run / "result.json").read_text())
     assert re.search(r"^finished after 2 steps \(1 epoch\)", answer.out, re.MULTILINE)
-    for name, best, last in (("validation", "val", "val_last"), ("test", "test", "test_last")):
-        tags = [f"{metric}/{which}" for which in (best, last) for metric in ("loss", "accuracy")]
-        cells = [name, *(f"{result[tag]:.4f}" for tag in tags)]
-        assert any(line.split() == cells for line in answer.out.splitlines()), cells
+    columns = ("train_eval", "val", "test", "val_last", "test_last")
+    for title, name in (("loss", "loss"), ("accuracy", "accuracy"), ("calibration error", "ece")):
+        cells = " ".join([title, *(f"{result[f'{name}/{split}']:.4f}" for split in columns)])
+        assert any(" ".join(line.split()) == cells for line in answer.out.splitlines()), cells
     relative = str(run.relative_to(tmp_path))
     assert answer.out.splitlines()[-2:] == [
         f"run folder: {relative}",

@@ -13,7 +13,6 @@ import yaml
 from bnexp import cli
 from bnexp.analysis.query import OWN_KEYS
 from bnexp.commands import check
-from bnexp.commands.compare import METRICS
 from bnexp.completion import keys as words
 from bnexp.completion import knobs, values
 from bnexp.completion.answers import answers
@@ -223,7 +222,6 @@ def test_the_tables_of_names_are_those_that_the_code_checks() -> None:
     assert values.RUNNING_VARS == get_args(RunningVar)
     assert words.CHECKED == check.KNOWN
     assert words.OWN_KEYS == OWN_KEYS
-    assert set(METRICS) <= set(values.METRICS)
 
 
 def test_every_key_in_a_table_is_a_knob() -> None:

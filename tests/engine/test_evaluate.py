@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 import torch
-from torch import Tensor, nn
+from splits_in_batches import Parts
+from torch import nn
 
 from bnexp.engine.evaluate import evaluate, evaluation_mode
 from bnexp.engine.precision import Precision
 from bnexp.models.dropout import Dropout, seed_noise
 from bnexp.norms.custom import CustomNorm
-from bnexp.protocols import Batch
 
 FLOAT32 = Precision("float32", torch.device("cpu"))
-
-
-@dataclass
-class Parts:
-    """A split in batches of `size`."""
-
-    inputs: Tensor
-    targets: Tensor
-    size: int
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self), self.size):
-            part = slice(start, start + self.size)
-            yield Batch(self.inputs[part], self.targets[part])
 
 
 @pytest.fixture

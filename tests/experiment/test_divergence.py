@@ -101,7 +101,8 @@ def test_a_buffer_that_overflows_under_a_finite_loss_is_told_as_that(settled: Tr
 def test_without_validation_a_diverged_run_has_no_answer_but_ends_well(train: Train) -> None:
     ran = train(*HUGE[0], "data.val_fraction=0")
     assert ran.result["status"] == "diverged"
-    assert ran.result["loss/test"] is None and ran.result["loss/test_last"] is None
+    for name in ("loss", "accuracy", "top5", "nll", "brier", "ece"):
+        assert ran.result[f"{name}/test"] is None and ran.result[f"{name}/test_last"] is None
     assert not ran.directory.best_file.exists()
 
 

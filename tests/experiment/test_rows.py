@@ -9,8 +9,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from whole_runs import STEPS_PER_EPOCH, Train, assert_same
 
 TRAINING = {"loss/train", "accuracy/train", "lr", "grad_norm", "examples_per_second"}
-VALIDATION = {"loss/val", "accuracy/val"}
-TEST = {"loss/test", "accuracy/test", "loss/test_last", "accuracy/test_last"}
+EVALUATED = ("loss", "accuracy", "top5", "nll", "brier", "ece")
+VALIDATION = {f"{name}/val" for name in EVALUATED}
+TEST = {f"{name}/{split}" for name in EVALUATED for split in ("test", "test_last")}
 
 
 def test_every_logged_step_is_one_row_in_order(settled: Train) -> None:

@@ -20,7 +20,8 @@ from bnexp.norms.modifiers.recalibrate import recalibrate, tracking
 from bnexp.protocols import Split
 
 KINDS = ("running", "batch", "recalibrated")
-TAGS = {f"three_way/{metric}/{kind}" for metric in ("loss", "accuracy") for kind in KINDS}
+METRICS = ("loss", "accuracy", "top5", "nll", "brier", "ece")
+TAGS = {f"three_way/{metric}/{kind}" for metric in METRICS for kind in KINDS}
 
 
 def state_of(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -39,6 +40,7 @@ def test_the_three_scores_are_those_of_the_three_modes(tmp_path: Path) -> None:
         assert found.layers == list(tracking(model)) and found.failure is None
         expected = evaluate(model, parts.test, precision)
         assert found.scores["running"].loss == pytest.approx(expected["loss"], rel=1e-6)
+        assert found.scores["running"].metrics == pytest.approx(expected, rel=1e-6)
         assert found.scores["running"].accuracy == expected["accuracy"]
 
         training = copy.deepcopy(model).train()
@@ -55,6 +57,7 @@ def test_the_three_scores_are_those_of_the_three_modes(tmp_path: Path) -> None:
         recalibrate(own, [batch.inputs for batch in given.calibration])
         expected = evaluate(own, parts.test, precision)
         assert found.scores["recalibrated"].loss == pytest.approx(expected["loss"], rel=1e-6)
+        assert found.scores["recalibrated"].metrics == pytest.approx(expected, rel=1e-6)
         assert found.scores["recalibrated"].accuracy == expected["accuracy"]
         losses = {kind: found.scores[kind].loss for kind in KINDS}
         assert len(set(losses.values())) == 3
@@ -145,7 +148,9 @@ def test_comparisons_stand_in_the_rows_of_their_epochs_and_at_the_end(train: Tra
     for step in compared:
         assert TAGS <= rows[step].keys()
         assert rows[step]["three_way/loss/running"] == pytest.approx(rows[step]["loss/val"], rel=1e-6)
-        assert rows[step]["three_way/accuracy/running"] == rows[step]["accuracy/val"]
+        for name in METRICS:
+            running = rows[step][f"three_way/{name}/running"]
+            assert running == pytest.approx(rows[step][f"{name}/val"], rel=1e-6), name
 
 
 def test_a_resumed_run_has_the_rows_of_one_that_was_not_interrupted(train: Train, settled: Train) -> None:

@@ -25,14 +25,14 @@ def crossed(means, tag="accuracy/test", diverged=0):
 
 def map_of(found):
     with styled():
-        return heat_map.draw([found], ["a metric"]).figure.axes[0]
+        return heat_map.draw([found]).figure.axes[0]
 
 
 def test_numbers_stand_in_the_cells_that_have_them():
     axes = map_of(crossed([[0.1, 0.25, None], [0.5, 0.75, 1.0]]))
     found = {text.get_position(): text.get_text() for text in axes.texts}
-    assert [found[column, 0] for column in range(3)] == ["0.100", "0.250", "–"]
-    assert [found[column, 1] for column in range(3)] == ["0.500", "0.750", "1.000"]
+    assert [found[column, 0] for column in range(3)] == ["0.1000", "0.2500", "–"]
+    assert [found[column, 1] for column in range(3)] == ["0.5000", "0.7500", "1.0000"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["custom", "none"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "64", "512"]
 

@@ -53,7 +53,7 @@ def test_loss_shows_what_was_logged_and_validation(runs):
             np.testing.assert_array_equal(training.get_xdata(), found[f"{quantity}/train"].steps)
             assert_line(validation, found[f"{quantity}/val"])
         assert axes.get_xlabel() == "step"
-    assert [axes.get_ylabel() for axes in drawing.figure.axes] == ["cross-entropy loss", "accuracy"]
+    assert [axes.get_ylabel() for axes in drawing.figure.axes] == ["loss", "accuracy"]
     assert legend_of(drawing.figure) == ["custom", "no norm", "training", "validation"]
 
 

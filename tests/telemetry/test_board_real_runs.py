@@ -19,7 +19,12 @@ WORDS = {
 }
 QUICK = ["threads=1", f"steps={STEPS}", "data.train_size=100", "eval_batch_size=1000"]
 METRICS = {
-    f"{name}/{split}" for name in ("loss", "accuracy") for split in ("train", "val", "test", "test_last")
+    *(f"{name}/train" for name in ("loss", "accuracy")),
+    *(
+        f"{name}/{split}"
+        for name in ("loss", "accuracy", "top5", "nll", "brier", "ece")
+        for split in ("val", "test", "test_last")
+    ),
 }
 ALWAYS = {tag for tag in METRICS if not tag.endswith("train")}
 

@@ -1,0 +1,212 @@
+"""Every quantity that a run records: its title, its format, and which way is better.
+
+A tag is the quantity's name (`seconds`), followed by the split on which it was measured (`accuracy/test`).
+The comparison of statistics names their kind instead (`three_way/accuracy/running`). Whatever measures,
+prints, compares, sorts, draws or completes metrics asks here.
+
+To add a metric, write its entry in MEASURED and a function of its name in `bnexp.engine.measures`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+Direction = Literal["higher", "lower", "unknown"]
+Average = Literal["examples", "split", "run", "step"]
+
+SPLITS = {
+    "train": "training {}",
+    "val": "validation {}",
+    "test": "test {}",
+    "train_eval": "training {} in evaluation mode",
+    "val_last": "validation {} of the last weights",
+    "test_last": "test {} of the last weights",
+}
+STATISTICS = ("running", "batch", "recalibrated")
+THREE_WAY = "three_way"
+AVERAGES: dict[Average, str] = {
+    "examples": "mean over the split's examples, each with the same weight",
+    "split": "one value of the whole split",
+    "run": "one value a run",
+    "step": "one value a step",
+}
+MOST_DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One quantity.
+
+    name: what its tags begin with; title: in tables and figures; about: what it is, in a line.
+    better: which way; the best value of a metric is marked only where this is known.
+    average: how one number is made of a split, a run or a step. Over seeds it is always the mean of the runs.
+    decimals: written at least; unit: written behind a number, which is divided by `scale` before.
+    short: instead of the title in the progress bar of `bnexp train`.
+    watched: also measured on each logged training batch, in training mode, and shown while a run trains.
+    least_classes: left out for data with fewer classes.
+    unbounded: may grow beyond all bounds, so that its axis is logarithmic where it has to be.
+    is_cost: what a run costs: a group of which a run diverged, and so was short, is never the cheapest.
+    counts_diverged: whether a diverged run's value is part of the mean over seeds.
+    """
+
+    name: str
+    title: str
+    about: str = ""
+    better: Direction = "unknown"
+    average: Average = "run"
+    decimals: int = 4
+    unit: str = ""
+    scale: float = 1.0
+    short: str = ""
+    watched: bool = False
+    least_classes: int = 1
+    unbounded: bool = False
+    is_cost: bool = False
+    counts_diverged: bool = True
+
+    def number(self, value: float, precision: float | None = None, *, sign: str = "") -> str:
+        """Return `value` in the metric's unit, without the unit's name.
+
+        Args:
+            precision: the uncertainty, whose first two digits are kept. Without one the value's own two are,
+                where nothing else would be left of it.
+            sign: `+` writes the sign of positive values too.
+        """
+        shown = value / self.scale
+        vanishes = abs(shown) < 10.0**-self.decimals
+        kept = precision / self.scale if precision is not None else shown if vanishes else 0.0
+        digits = 1 - math.floor(math.log10(abs(kept))) if kept and math.isfinite(kept) else 0
+        if digits > MOST_DECIMALS:
+            return f"{shown:{sign}.1e}"
+        return f"{shown:{sign}.{max(self.decimals, digits)}f}"
+
+    def text(self, value: float) -> str:
+        """Return `value` with its unit."""
+        return self.number(value) + self.suffix
+
+    @property
+    def suffix(self) -> str:
+        return f" {self.unit}" if self.unit else ""
+
+    @property
+    def axis(self) -> str:
+        """The label of an axis."""
+        return f"{self.title} in {self.unit}" if self.unit else self.title
+
+
+MEASURED = (
+    Metric(
+        "loss",
+        "loss",
+        "what training minimizes: cross-entropy in nats",
+        "lower",
+        "examples",
+        watched=True,
+        unbounded=True,
+    ),
+    Metric(
+        "accuracy",
+        "accuracy",
+        "share of examples whose largest logit is that of their class",
+        "higher",
+        "examples",
+        short="acc",
+        watched=True,
+    ),
+    Metric(
+        "top5",
+        "top-5 accuracy",
+        "share of examples whose class is among the five largest logits; for 6 classes and more",
+        "higher",
+        "examples",
+        least_classes=6,
+    ),
+    Metric(
+        "nll",
+        "negative log likelihood",
+        "-ln of the probability of the class, in nats: the loss, whatever else training adds to it",
+        "lower",
+        "examples",
+        unbounded=True,
+    ),
+    Metric(
+        "brier",
+        "Brier score",
+        "sum over classes of (probability - 1 or 0)^2, from 0 to 2",
+        "lower",
+        "examples",
+    ),
+    Metric(
+        "ece",
+        "calibration error",
+        "expected calibration error: 15 equal bins of the largest probability (Guo et al. 2017)",
+        "lower",
+        "split",
+    ),
+)
+RECORDED = (
+    Metric(
+        "seconds",
+        "seconds",
+        "time of training without evaluation and saving",
+        "lower",
+        decimals=1,
+        is_cost=True,
+        counts_diverged=False,
+    ),
+    Metric("step_time_ms", "ms a step", "seconds over steps", "lower", decimals=1, is_cost=True),
+    Metric("examples_per_second", "examples a second", "training examples", "higher", decimals=0),
+    Metric(
+        "peak_memory_bytes",
+        "peak memory",
+        "on a GPU allocated, on a CPU resident",
+        "lower",
+        decimals=1,
+        unit="MiB",
+        scale=2.0**20,
+        is_cost=True,
+    ),
+    Metric("parameters", "parameters", "of the network", "lower", decimals=0, is_cost=True),
+    Metric("grad_norm", "length of the gradient", "of all parameters as one vector", average="step"),
+    Metric("lr", "learning rate", "of the first group of parameters", average="step"),
+    Metric("step", "steps", "completed updates", decimals=0),
+    Metric("epoch", "epochs", "passes over the training split", decimals=1),
+    Metric("examples", "training examples", "seen so far", decimals=0),
+    Metric("best_step", "step of the best weights", decimals=0),
+)
+NAMED = {one.name: one for one in (*MEASURED, *RECORDED)}
+WATCHED = tuple(one for one in MEASURED if one.watched)
+COMPARED = ("accuracy/test", "loss/test", "seconds")  # the columns of `bnexp compare` that nobody asked for
+
+
+@cache
+def of(tag: str) -> Metric:
+    """Return what is known of a tag; of one that nothing here is known of, it is the title."""
+    head, _, rest = tag.partition("/")
+    name, _, kind = rest.partition("/")
+    if head in NAMED and not rest:
+        return NAMED[head]
+    if head in NAMED and rest in SPLITS:
+        return replace(NAMED[head], name=tag, title=SPLITS[rest].format(NAMED[head].title))
+    if head == THREE_WAY and name in NAMED and kind in STATISTICS:
+        return replace(NAMED[name], name=tag, title=f"{NAMED[name].title}, {kind} statistics")
+    return Metric(tag, tag)
+
+
+def measured(num_classes: int) -> list[str]:
+    """Return the names of the metrics that are measured on data with so many classes."""
+    return [one.name for one in MEASURED if num_classes >= one.least_classes]
+
+
+def comparable() -> list[str]:
+    """Return the tags by which finished runs are usually compared."""
+    return [*tags("test"), *(one.name for one in RECORDED if one.average == "run")]
+
+
+def tags(*splits: str, among: Sequence[Metric] = MEASURED) -> list[str]:
+    """Return the tags of metrics on these splits, metric by metric."""
+    return [f"{one.name}/{split}" for one in among for split in splits]
