@@ -15,8 +15,8 @@ from bnexp.statuses import Status
 class NormFactory(Protocol):
     """Makes the norm of one unit: `spatial` is () in a dense layer, (H, W) in a two-dimensional one.
 
-    removes_channel_mean: the output does not change when a constant is added to a channel, so a bias
-        right before it would be a dead parameter.
+    removes_channel_mean: a constant added to a channel gets no gradient (in most norms because the output
+        stays as it is), so a bias right before it would be a dead parameter.
     replaces_activation: the norm brings its own nonlinearity; the unit leaves out its activation.
     batch_statistics: training normalizes by statistics over the batch, so one value a channel is too few.
     needs_extent: where a channel is a single value, a layer of another kind stands in; it does not remove the

@@ -46,7 +46,8 @@ def slopes_by_differences(function: Callable[[float], Sequence[Tensor]]) -> list
 @in_both_modes
 def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
     """dx."""
-    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
+    layer, dy = setup.layer(training=training), setup.batch(1)
+    x = setup.smooth_batch(layer)
     reference = setup.reference(layer, x)
 
     def loss(moved: Tensor) -> Tensor:
@@ -60,7 +61,8 @@ def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
 @in_both_modes
 def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
     """The gradient of every parameter."""
-    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
+    layer, dy = setup.layer(training=training), setup.batch(1)
+    x = setup.smooth_batch(layer)
     reference, parameters = setup.reference(layer, x), dict(layer.named_parameters())
     if not parameters:
         raise Inapplicable("it has no parameters")
@@ -80,9 +82,10 @@ def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
 def twice(setup: Setup, training: bool) -> Iterator[Finding]:
     """Second derivatives: the gradient of <v, dL/d(x, parameters)> for one v, by all of them and by dy."""
     layer = setup.layer(training=training)
-    wanted = _shift_of_gradients(setup, layer)
+    x = setup.smooth_batch(layer)
+    wanted = _shift_of_gradients(setup, layer, x)
     names = ["x", *(name for name, _ in layer.named_parameters()), "dy"]
-    found = second(layer, setup, [setup.batch(), *layer.parameters()])
+    found = second(layer, setup, [x, *layer.parameters()])
     for name, own, witness in zip(names, found, wanted, strict=True):
         yield Finding(name, difference(own, witness), DIFFERENCES)
 
@@ -105,9 +108,9 @@ def _direction(setup: Setup, leaves: Sequence[Tensor]) -> list[Tensor]:
     return [v[: leaf.numel()].view(leaf.shape) for v, leaf in zip(drawn, leaves, strict=True)]
 
 
-def _shift_of_gradients(setup: Setup, layer: nn.Module) -> list[Tensor]:
+def _shift_of_gradients(setup: Setup, layer: nn.Module, x: Tensor) -> list[Tensor]:
     """Return how the first gradients, and y, change along v: the second derivatives, which are symmetric."""
-    x, dy = setup.batch(), setup.batch(1)
+    dy = setup.batch(1)
     reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
     of_x, *of_parameters = _direction(setup, [x, *parameters.values()])
 

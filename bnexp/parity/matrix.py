@@ -33,6 +33,7 @@ CHECKS: Mapping[str, Check] = {
     "torch.vmap": transforms.of_vmap,
     "constant channels": rounding.constant,
     "mean/std 1000": rounding.far_mean,
+    "traits": outputs.traits,
     "one value": outputs.one_value,
     "empty batch": outputs.empty,
 }

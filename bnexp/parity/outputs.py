@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.parity.findings import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
-from bnexp.parity.reference import copies
-from bnexp.parity.setup import NO_TWIN, Setup, agreed, in_both_modes
+from bnexp.parity.reference import copies, passed
+from bnexp.parity.setup import CHANNELS, NO_TWIN, Setup, agreed, in_both_modes
 
+TRAIT = 1e-10  # what rounding leaves of what is not there
 FLAGS: tuple[dict[str, Any], ...] = (
     {"affine": False},
     {"track_running_stats": False},
@@ -79,6 +80,21 @@ def evaluation(setup: Setup) -> Iterator[Finding]:
     yield Finding("each example alone", difference(alone, layer(x)), FLOAT64)
     moved = [difference(value, before[name]) for name, value in layer.named_buffers()]
     yield Finding("buffers stay", largest(moved), EXACT)
+
+
+def traits(setup: Setup) -> Iterator[Finding]:
+    """Batch mates have a say in training if that is declared, and a bias before the norm gets no gradient."""
+    layer, x = setup.layer(), setup.batch()
+    y, mates = passed(layer, x, {}), torch.cat([x[:1], 3 * setup.batch(1)[1:]])
+    say = difference(passed(layer, mates, {})[:1], y[:1]) > TRAIT
+    declared = setup.subject.declares("batch_statistics")
+    wrong = f"batch_statistics is {str(declared).lower()}, and batch mates have {'a' if say else 'no'} say"
+    yield Finding("batch_statistics", float(say != declared), EXACT, "" if say == declared else wrong)
+    stands_in = setup.subject.declares("needs_extent") and not setup.place.spatial
+    if setup.subject.declares("removes_channel_mean") and not stands_in:
+        bias_C = torch.zeros(1, CHANNELS, *(1 for _ in setup.place.spatial)).to(x).requires_grad_()
+        (gradient,) = torch.autograd.grad(passed(layer, x + bias_C, {}), bias_C, setup.batch(2))
+        yield Finding("removes_channel_mean", difference(gradient, torch.zeros_like(gradient)), TRAIT)
 
 
 def one_value(setup: Setup) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,9 +32,17 @@ class Formula:
     noise: tuple[Tensor, ...]
 
     def __call__(self, x: Tensor, changed: Mapping[str, Tensor] | None = None) -> Tensor:
-        state = {**self.state, **(changed or {})}
-        given = Given(x, self.at, state, self.knobs, self.training, self.noise, TOTAL_STEPS)
-        return self.promises.formula(given)
+        return self.promises.formula(self._given(x, changed or {}))
+
+    def distance_to_kink(self, x: Tensor) -> float:
+        """Return how far the promised kinks are at least, infinite where there are none."""
+        if self.promises.kinks is None:
+            return math.inf
+        return float(self.promises.kinks(self._given(x, {})).abs().min())
+
+    def _given(self, x: Tensor, changed: Mapping[str, Tensor]) -> Given:
+        state = {**self.state, **changed}
+        return Given(x, self.at, state, self.knobs, self.training, self.noise, TOTAL_STEPS)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from bnexp.parity.reference import TOTAL_STEPS, Formula, Itself, Reference, Stat
 from bnexp.protocols import Scheduled
 
 CHANNELS = 8
+# differences move a value by 2e-4 times a number drawn from a Gaussian
+KINK_MARGIN = 5e-3
+SMOOTH_BATCHES = 100
 NO_TWIN = "torch has no layer of this kind"
 REFUSALS = (RuntimeError, ValueError, IndexError)
 Result = TypeVar("Result")
@@ -55,7 +58,10 @@ class Subject:
     @property
     def measures_batches(self) -> bool:
         """Whether one value per channel is too few in training, for its output or for its averages."""
-        return bool(getattr(self.target, "batch_statistics", False)) or "momentum" in self.knobs
+        return self.declares("batch_statistics") or "momentum" in self.knobs
+
+    def declares(self, trait: str) -> bool:
+        return bool(getattr(self.target, trait, False))
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,19 @@ class Setup:
     ) -> Tensor:
         shape = (examples or self.place.examples, CHANNELS, *self.place.spatial)
         return (_randn(shape, seed) + mean).to(self.device, dtype)
+
+    def smooth_batch(self, layer: nn.Module) -> Tensor:
+        """Return a batch around which the formula has derivatives, as far as differences reach.
+
+        Raises:
+            Inapplicable: no such batch was drawn.
+        """
+        for number in range(SMOOTH_BATCHES):
+            x = self.batch(1000 * number)
+            formula = self.formula(layer, x) if self.subject.promises is not None else None
+            if formula is None or formula.distance_to_kink(x) > KINK_MARGIN:
+                return x
+        raise Inapplicable("every batch lies on a kink of its formula")
 
     def twin(self, layer: nn.Module, **knobs: Any) -> nn.Module | None:
         """Return torch's layer with the state and mode of `layer`, None where there is none of its kind."""

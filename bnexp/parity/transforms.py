@@ -43,7 +43,8 @@ def of_grad(setup: Setup, training: bool) -> Iterator[Finding]:
 @in_both_modes
 def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
     """torch.func.jvp against differences of the formula, along x and all parameters."""
-    layer, x, along_x = setup.layer(training=training), setup.batch(), setup.batch(2)
+    layer, along_x = setup.layer(training=training), setup.batch(2)
+    x = setup.smooth_batch(layer)
     reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
     shifts = {name: 0.1 * value for name, value in parameters.items()}
 

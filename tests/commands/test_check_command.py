@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,6 +62,26 @@ def test_a_wrong_norm_exits_with_1_and_is_told_where(
     assert (answer.code, answer.err) == (1, "")
     assert "fail: wrong input gradient 2d (train): " in answer.out
     assert json.loads((tmp_path / "out" / "here.json").read_text(encoding="utf-8"))["failed"] > 0
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("gain", "code"), [("gain", 0), ('gain"] + given.knobs["gain', 1)])
+def test_a_norm_of_ones_own_is_held_to_the_formula_that_it_promises(
+    bnexp: Callable[..., Any], tmp_path: Path, gain: str, code: int
+) -> None:
+    """The module and its YAML are the README's."""
+    name = f"promising{code}"
+    module, yaml = (re.search(rf"```{kind}\n(.*?)```", README, re.DOTALL)[1] for kind in ("python", "yaml"))
+    module = module.replace('["gain"]', f'["{gain}"]')
+    (tmp_path / f"{name}.py").write_text(module, encoding="utf-8")
+    (tmp_path / "bnexp_conf" / "norm").mkdir(parents=True)
+    yaml = yaml.replace("mynorms.", f"{name}.")
+    (tmp_path / "bnexp_conf" / "norm" / "center.yaml").write_text(yaml, encoding="utf-8")
+    answer = bnexp("check", "norm=center", "--plugin", name)
+    assert (answer.code, answer.err) == (code, "")
+    assert ("fail: center forward 2d (train): " in answer.out) == bool(code)
 
 
 @pytest.mark.parametrize(

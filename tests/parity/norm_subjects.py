@@ -61,3 +61,25 @@ class Mingling(Doubling):
 
     def forward(self, x: Tensor) -> Tensor:
         return x - x.mean(0, keepdim=True)
+
+
+class Secretive(Doubling):
+    """Its batch mates have a say in training, which it does not declare; it declares what it does not do."""
+
+    removes_channel_mean = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.square().mean(0, keepdim=True) if self.training else x
+
+
+class Folded(nn.Module):
+    """|x - mean| by channel: its derivative jumps where a value is the mean."""
+
+    removes_channel_mean = True
+    batch_statistics = True
+
+    def __init__(self, num_features: int, spatial: tuple[int, ...]) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - x.mean((0, *range(2, x.dim())), keepdim=True)).abs()

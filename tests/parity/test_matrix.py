@@ -8,13 +8,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from norm_subjects import CPU, Detached, Doubling, Mingling, Raising, failed, found, subject
+from norm_subjects import (
+    CPU,
+    Detached,
+    Doubling,
+    Folded,
+    Mingling,
+    Raising,
+    Secretive,
+    failed,
+    found,
+    subject,
+)
 from torch import Tensor
 
+from bnexp.norms.contract.formulas import batch_axes, moments
 from bnexp.norms.contract.promises import Given, Promises
 from bnexp.parity import matrix
 from bnexp.parity.findings import Cell, Finding, difference
-from bnexp.parity.setup import DENSE, PLANE, Subject
+from bnexp.parity.setup import DENSE, LINE, PLANE, SOLID, Subject
 
 NORMS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml"))
 
@@ -60,6 +72,29 @@ def test_what_a_norm_raises_is_a_failure_that_says_so() -> None:
     cells = found(Subject("raising", Raising, {}), "evaluation", "buffers", places=(DENSE,))
     assert [cell.finding.reason for cell in cells] == ["ZeroDivisionError: nothing to divide by"] * 2
     assert [cell.finding.status for cell in cells] == ["fail", "fail"]
+
+
+def test_traits_that_are_declared_wrongly_are_found() -> None:
+    cells = found(Subject("wrong", Secretive, {}), "traits", places=(DENSE, PLANE))
+    assert failed(cells) == {("traits", "batch_statistics"), ("traits", "removes_channel_mean")}
+    assert cells[0].finding.reason == "batch_statistics is false, and batch mates have a say"
+
+
+def test_derivatives_are_compared_off_the_kinks_that_a_norm_promises() -> None:
+    """At the place LINE a value of the first batch lies near its channel's mean."""
+
+    def folded(given: Given) -> Tensor:
+        return centred(given).abs()
+
+    def centred(given: Given) -> Tensor:
+        axes = batch_axes(given.x)
+        return given.x - moments(given.x, axes)[0]
+
+    checks = ("input gradient", "double backward", "torch.func.jvp")
+    for promises, fails in ((Promises(folded), True), (Promises(folded, kinks=centred), False)):
+        norm = promises(type("Promising", (Folded,), {}))
+        cells = found(Subject("mine", norm, {}), *checks, places=(DENSE, LINE, PLANE, SOLID))
+        assert bool(failed(cells)) == fails
 
 
 def test_random_streams_stay_as_they_were() -> None:

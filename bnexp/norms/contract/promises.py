@@ -51,6 +51,8 @@ class Promises:
     torch_trains_alike: False where torch's layer shares the state and evaluation only.
     draw: what the layer draws in a training pass, for the shape of x, knobs, a dtype and a generator in the
         state of the layer's.
+    kinks: values at whose zeros the formula has no derivative, as x - mean in |x - mean|; derivatives are
+        compared where all of them are off zero.
     """
 
     formula: Callable[[Given], Tensor]
@@ -58,6 +60,7 @@ class Promises:
     torch_layer: Callable[[int, tuple[int, ...], Knobs], nn.Module | None] | None = None
     torch_trains_alike: bool = True
     draw: Callable[[tuple[int, ...], Knobs, torch.dtype, torch.Generator], tuple[Tensor, ...]] | None = None
+    kinks: Callable[[Given], Tensor] | None = None
 
     def __call__(self, target: Target) -> Target:
         """Declare them of a norm: `@Promises(formula)` stands above its class or function."""
