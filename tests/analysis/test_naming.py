@@ -5,7 +5,7 @@ import itertools
 import pytest
 from synthetic_runs import config
 
-from bnexp.analysis.layers import choose, layers, short
+from bnexp.analysis.layers import choose, layers
 from bnexp.analysis.naming import legend_names
 from bnexp.errors import ConfigError
 from bnexp.shorthand import as_norms_have
@@ -126,17 +126,3 @@ def test_only_layers_of_all_runs_are_shown():
 def test_a_pattern_that_picks_nothing_is_told_with_what_there_is():
     with pytest.raises(ConfigError, match=r"one of the layers a, b; got 'x\*'"):
         choose([["a.norm", "b.norm"]], ["a", "x*"], 6)
-
-
-@pytest.mark.parametrize(
-    "name, unit",
-    [
-        ("conv1.norm", "conv1"),
-        ("conv1.linear.weight", "conv1"),
-        ("classifier.weight", "classifier"),
-        ("conv1.norm.weight", "conv1.norm.weight"),
-        ("conv1.linear.bias", "conv1.linear.bias"),
-    ],
-)
-def test_a_layer_is_called_by_its_unit(name, unit):
-    assert short(name) == unit
