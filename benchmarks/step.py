@@ -36,7 +36,7 @@ from bnexp.engine.precision import Precision
 from bnexp.experiment.pieces import make
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.norms.contract.traits import bind
 from bnexp.protocols import Split
 from bnexp.telemetry.jsonl import MetricsFile

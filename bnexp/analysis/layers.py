@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from bnexp.errors import ConfigError
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 
 
 @dataclass(frozen=True)

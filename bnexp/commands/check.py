@@ -21,8 +21,8 @@ from bnexp.engine.device import choose, describe, environment
 from bnexp.errors import ConfigError
 from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
-from bnexp.parity.findings import Cell
 from bnexp.parity.setup import Subject
+from bnexp.parity.tolerances import MatrixCell
 from bnexp.runs.atomic import write_text
 
 KNOWN = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")
@@ -86,7 +86,7 @@ def _subject(config: TrainConfig) -> Subject:
     return Subject(config.choices["norm"], bound.func, bound.keywords)
 
 
-def _watched(console: Console, cells: Iterator[Cell]) -> Iterator[Cell]:
+def _watched(console: Console, cells: Iterator[MatrixCell]) -> Iterator[MatrixCell]:
     """Pass the cells on, and show on a terminal which norm is being measured."""
     with console.status("") as status:
         for cell in cells:

@@ -17,7 +17,7 @@ from bnexp import metrics
 from bnexp.analysis.staleness import judge
 from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 from bnexp.runs.reading import Series

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bnexp.parity.findings import Cell
+from bnexp.parity.tolerances import MatrixCell
 
 CELL_WIDTH = 16
 STYLES = {"pass": "green", "fail": "bold red", "not applicable": "dim"}
 
 
-def matrix(console: Console, cells: Sequence[Cell]) -> None:
+def matrix(console: Console, cells: Sequence[MatrixCell]) -> None:
     """Print, for each check, the cell with the largest error measured by its tolerance."""
     norms = list(dict.fromkeys(cell.norm for cell in cells))
     if len(norms) == 1:
@@ -23,7 +23,7 @@ def matrix(console: Console, cells: Sequence[Cell]) -> None:
         _bands(console, cells, [cell.norm for cell in cells], "largest error and its tolerance")
 
 
-def details(console: Console, cells: Sequence[Cell]) -> None:
+def details(console: Console, cells: Sequence[MatrixCell]) -> None:
     """Print every failure, and why cells are not applicable."""
     reasons: dict[str, dict[str, None]] = {}
     for cell in cells:
@@ -42,11 +42,11 @@ def details(console: Console, cells: Sequence[Cell]) -> None:
             console.print(f"[bold red]fail:[/] {escape(f'{where}{case}: {_text(cell)}{reason}')}")
 
 
-def _bands(console: Console, cells: Sequence[Cell], keys: Sequence[str], title: str) -> None:
+def _bands(console: Console, cells: Sequence[MatrixCell], keys: Sequence[str], title: str) -> None:
     """Print as many columns side by side as the console is wide, the others below."""
     checks = list(dict.fromkeys(cell.check for cell in cells))
     columns = list(dict.fromkeys(keys))
-    worst: dict[tuple[str, str], Cell] = {}
+    worst: dict[tuple[str, str], MatrixCell] = {}
     for key, cell in zip(keys, cells, strict=True):
         before = worst.get((cell.check, key))
         if before is None or cell.ratio > before.ratio:
@@ -62,15 +62,15 @@ def _bands(console: Console, cells: Sequence[Cell], keys: Sequence[str], title: 
         for name in band:
             table.add_column(escape(name), justify="right", min_width=CELL_WIDTH - 2, no_wrap=True)
         for check in checks:
-            table.add_row(check, *(_shown(worst.get((check, name))) for name in band))
+            table.add_row(check, *(_styled(worst.get((check, name))) for name in band))
         console.print(table)
 
 
-def _shown(cell: Cell | None) -> str:
+def _styled(cell: MatrixCell | None) -> str:
     return "" if cell is None else f"[{STYLES[cell.finding.status]}]{_text(cell)}[/]"
 
 
-def _text(cell: Cell) -> str:
+def _text(cell: MatrixCell) -> str:
     """Return an error and its tolerance: `3e-16 < 1e-12`, `2e-03 > 1e-12`, `0 exact`, or `-`."""
     finding = cell.finding
     if finding.tolerance is None:

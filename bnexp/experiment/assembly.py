@@ -19,7 +19,7 @@ from bnexp.evaluation import three_way
 from bnexp.experiment import pieces
 from bnexp.experiment.attempts import Attempts
 from bnexp.experiment.weights import load_weights, locate
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.norms.modifiers.freeze import freeze_notes
 from bnexp.norms.modifiers.guard import guard_notes
 from bnexp.preflight.course import Course

@@ -27,8 +27,8 @@ from bnexp.errors import ConfigError
 from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
 from bnexp.models.init import initialize
-from bnexp.models.places import norm_places
-from bnexp.models.unit_notes import unit_notes
+from bnexp.models.part_names import norm_places
+from bnexp.models.unit import unit_notes
 from bnexp.norms.contract.traits import BoundNorm, bind
 from bnexp.norms.modifiers.freeze import Freeze, step_of
 from bnexp.norms.modifiers.ghost import ghost

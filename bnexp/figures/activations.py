@@ -15,7 +15,7 @@ from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
 from bnexp.figures.style import new_figure
 from bnexp.figures.subjects import Drawing, Shown, those_with
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 

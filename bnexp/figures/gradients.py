@@ -13,7 +13,7 @@ from bnexp.analysis.layers import choose
 from bnexp.figures.density import joined
 from bnexp.figures.style import legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, those_with
-from bnexp.models.places import is_of_norm, unit_of
+from bnexp.models.part_names import is_of_norm, unit_of
 from bnexp.runs.distribution import Array, Distribution
 
 PREFIX = "gradient/"

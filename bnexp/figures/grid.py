@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnexp.figures.style import darker, new_figure
 from bnexp.figures.subjects import Shown
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 
 LETTERS = 15  # of a line of a run's name
 LINE_IN = 0.16

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from bnexp.analysis.layers import choose, layers
 from bnexp.figures.style import keep_bulk, legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 
 PREFIX = "percentile/"
 NEEDS = "percentile scalars: telemetry=default or full"

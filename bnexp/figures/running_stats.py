@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from bnexp.analysis.layers import choose, layers
 from bnexp.figures.style import WIDTH_IN, keep_bulk, legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
-from bnexp.models.places import unit_of
+from bnexp.models.part_names import unit_of
 
 PREFIX = "running_gap/"
 NEEDS = "running statistics: telemetry=default or full, and a norm that has them (norm=custom or builtin)"

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bnexp.errors import ConfigError
-from bnexp.models.places import is_of_norm
+from bnexp.models.part_names import is_of_norm
 from bnexp.seeding import stream
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.models.limits import require_choice
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.models.unit import Unit
 from bnexp.models.weight_standardization import StandardizedConv2d
 

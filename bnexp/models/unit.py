@@ -1,4 +1,4 @@
-"""A unit once it has been made: its parts in a row, and how they run."""
+"""A unit once it has been made: its parts in a row, how they run, and what its options came to."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from bnexp.models.recompute import recomputed
+from bnexp.models.weight_standardization import StandardizedConv2d
 
 Shape = tuple[int, ...]
+MOST_NAMED = 5
 
 
 class Unit(nn.Sequential):
@@ -53,3 +55,31 @@ class FusedUnit(Unit):
         for part in parts:
             y = part(y)
         return y
+
+
+def unit_notes(model: nn.Module, *, weight_standardization: bool, fused: bool, compiled: bool) -> list[str]:
+    """Return a line for each option that has no effect on `model`, or on some of its convolutions."""
+    found = []
+    if weight_standardization and not any(isinstance(m, StandardizedConv2d) for m in model.modules()):
+        found.append("weight_standardization has no effect: this network has no convolution")
+    if fused and compiled:
+        found.append("fused has no effect: with compile=true the compiler decides what is computed again")
+    elif fused:
+        found += _not_fused(model)
+    return found
+
+
+def _not_fused(model: nn.Module) -> list[str]:
+    units = [(name, unit) for name, unit in model.named_modules() if isinstance(unit, Unit)]
+    plain = [
+        name
+        for name, unit in units
+        if not isinstance(unit, FusedUnit) and any(isinstance(part, nn.Conv2d) for part in unit.children())
+    ]
+    if not any(isinstance(unit, FusedUnit) for _, unit in units):
+        return ["fused has no effect: it needs placement=pre, a norm, and a network with convolutions"]
+    more = f" and {len(plain) - MOST_NAMED} more" if len(plain) > MOST_NAMED else ""
+    left = f"{', '.join(plain[:MOST_NAMED])}{more}"
+    return (
+        [f"fused leaves out {left}: no norm follows the convolution before its activation"] if plain else []
+    )

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from bnexp.parity.findings import DIFFERENCES, Finding, Inapplicable, difference
 from bnexp.parity.reference import Formula, copies
 from bnexp.parity.setup import Setup, in_both_modes
+from bnexp.parity.tolerances import DIFFERENCES, Finding, Inapplicable, difference
 
 STEP = 1e-4
 # f'(0) h = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12, exact for polynomials up to degree 4

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from bnexp.parity import gradients, outputs, rounding, state, transforms
-from bnexp.parity.findings import Cell, Finding, Inapplicable
 from bnexp.parity.setup import PLACES, Check, Place, Setup, Subject, first_line, own_stream
+from bnexp.parity.tolerances import Finding, Inapplicable, MatrixCell
 
 CHECKS: Mapping[str, Check] = {
     "forward": outputs.forward,
@@ -48,7 +48,7 @@ def cells(
     device: torch.device,
     checks: Mapping[str, Check] = CHECKS,
     places: Iterable[Place] = PLACES,
-) -> Iterator[Cell]:
+) -> Iterator[MatrixCell]:
     """Yield every cell of the matrix, norm by norm; torch's random streams stay as they were.
 
     What a norm raises is a failed cell that says so: the matrix goes on.
@@ -58,7 +58,7 @@ def cells(
             for check, measure in checks.items():
                 for place in places:
                     for finding in _findings(measure, Setup(subject, place, device)):
-                        yield Cell(subject.name, check, place.name, finding)
+                        yield MatrixCell(subject.name, check, place.name, finding)
 
 
 def _findings(measure: Check, setup: Setup) -> Iterator[Finding]:
@@ -70,10 +70,10 @@ def _findings(measure: Check, setup: Setup) -> Iterator[Finding]:
         yield Finding("", None, 0.0, f"{type(error).__name__}: {first_line(error)}")
 
 
-def summary(found: Iterable[Cell]) -> dict[str, Any]:
+def summary(found: Iterable[MatrixCell]) -> dict[str, Any]:
     """Return the matrix as JSON has it; an error that is no number is null and explained by its reason.
 
-    error: the largest |actual - expected| / (floor + |expected|), floor 1 except where `cells` says other;
+    error: the largest |actual - expected| / (floor + |expected|), floor 1 except where the check says other;
     absolute where the tolerance is twice torch's error.
     """
     listed = list(found)
@@ -86,7 +86,7 @@ def summary(found: Iterable[Cell]) -> dict[str, Any]:
     }
 
 
-def _as_json(cell: Cell) -> dict[str, Any]:
+def _as_json(cell: MatrixCell) -> dict[str, Any]:
     finding = cell.finding
     finite = finding.error is not None and finding.error < float("inf")
     return {

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.parity.findings import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 from bnexp.parity.reference import copies, passed
 from bnexp.parity.setup import CHANNELS, NO_TWIN, Setup, agreed, in_both_modes
+from bnexp.parity.tolerances import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 
 TRAIT = 1e-10  # what rounding leaves of what is not there
 FLAGS: tuple[dict[str, Any], ...] = (

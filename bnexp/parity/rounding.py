@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.parity.findings import EXACT, FLOAT32, FLOAT32_FLOOR, FLOAT64, Finding, difference, name_of
 from bnexp.parity.setup import Setup, agreed, in_both_modes
+from bnexp.parity.tolerances import EXACT, FLOAT32, FLOAT32_FLOOR, FLOAT64, Finding, difference, name_of
 
 LOW = (torch.float16, torch.bfloat16)
 LOW_ATOL = 1e-6

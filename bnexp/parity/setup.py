@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError, ShapeError
 from bnexp.norms.contract.promises import Promises, promises_of
-from bnexp.parity.findings import Finding, Inapplicable
 from bnexp.parity.reference import TOTAL_STEPS, Formula, Itself, Reference, State, draws, generator, reseed
+from bnexp.parity.tolerances import Finding, Inapplicable
 from bnexp.protocols import Scheduled
 
 CHANNELS = 8

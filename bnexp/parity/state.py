@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from bnexp.parity.findings import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 from bnexp.parity.reference import copies
 from bnexp.parity.setup import NO_TWIN, Setup
+from bnexp.parity.tolerances import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 
 MOMENTA: tuple[float | None, ...] = (0.3, None, 0.0, 1.0)
 BATCHES = 4

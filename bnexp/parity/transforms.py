@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
-from bnexp.parity.findings import DIFFERENCES, FLOAT64, Finding, Inapplicable, difference, largest
 from bnexp.parity.gradients import second, slopes_by_differences
 from bnexp.parity.reference import State, copies, draws, passed, reseed
 from bnexp.parity.setup import DENSE, PLANE, Setup, agreed, in_both_modes
+from bnexp.parity.tolerances import DIFFERENCES, FLOAT64, Finding, Inapplicable, difference, largest
 
 LAYERS = 3
 COMPILED_AT = (DENSE, PLANE)

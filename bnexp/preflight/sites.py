@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.norms.modifiers.freeze import Freezable
 from bnexp.norms.modifiers.ghost import batches_measured
 

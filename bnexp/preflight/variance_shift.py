@@ -24,7 +24,7 @@ WEIGHTS = (nn.Linear, nn.Conv2d)
 
 
 @dataclass(frozen=True)
-class Shift:
+class VarianceShift:
     """A norm behind a dropout. weight: the layer between them, None where the dropout stands right before it.
 
     retain: probability p of keeping a value.
@@ -50,7 +50,7 @@ class _Trail:
     noise: Tensor
 
 
-def variance_shifts(model: nn.Module, norms: Collection[str], inputs: Tensor) -> list[Shift]:
+def variance_shifts(model: nn.Module, norms: Collection[str], inputs: Tensor) -> list[VarianceShift]:
     """Return the shift at each module of `norms` that a dropout reaches through at most one weight layer.
 
     ratio = v / ((c^2 + v)/p - c^2) for an input of the dropout with mean c and variance v, p itself where
@@ -86,7 +86,7 @@ class _Search:
     def __init__(self, norms: Collection[str]) -> None:
         self._norms = norms
         self._trails: dict[int, tuple[Tensor, _Trail]] = {}
-        self.found: list[Shift] = []
+        self.found: list[VarianceShift] = []
 
     def hook(self, name: str) -> Any:
         def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
@@ -105,7 +105,7 @@ class _Search:
 
     def _pass(self, name: str, module: nn.Module, trail: _Trail, output: Tensor) -> None:
         if name in self._norms:
-            self.found.append(Shift(name, trail.dropout, trail.weight, trail.retain, _ratio(trail)))
+            self.found.append(VarianceShift(name, trail.dropout, trail.weight, trail.retain, _ratio(trail)))
         elif isinstance(module, WEIGHTS):
             if trail.weight is None:
                 noise = _through(module, trail.noise)

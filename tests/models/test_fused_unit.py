@@ -15,8 +15,7 @@ from bnexp.models.lenet import LeNet
 from bnexp.models.mlp import MLP
 from bnexp.models.resnet import ResNet
 from bnexp.models.simple_cnn import SimpleCNN
-from bnexp.models.unit import FusedUnit, Unit
-from bnexp.models.unit_notes import unit_notes
+from bnexp.models.unit import FusedUnit, Unit, unit_notes
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.modifiers.fold import fold
 

@@ -14,7 +14,7 @@ from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
 from bnexp.models.mlp import MLP
 from bnexp.models.resnet import ResNet
-from bnexp.models.unit_notes import unit_notes
+from bnexp.models.unit import unit_notes
 from bnexp.models.weight_standardization import StandardizedConv2d
 
 resnet = partial(ResNet, depth=8, width=4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.norms.custom import CustomNorm
 from bnexp.norms.group import group_norm
 from bnexp.norms.modifiers.freeze import Freeze, step_of

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
-from bnexp.parity.findings import Cell
 from bnexp.parity.matrix import CHECKS, cells
 from bnexp.parity.setup import PLACES, Place, Subject
+from bnexp.parity.tolerances import MatrixCell
 
 CPU = torch.device("cpu")
 
@@ -20,13 +20,13 @@ def subject(name: str) -> Subject:
     return Subject(name, bound.func, bound.keywords)
 
 
-def found(norm: Subject, *checks: str, places: tuple[Place, ...] = PLACES) -> list[Cell]:
+def found(norm: Subject, *checks: str, places: tuple[Place, ...] = PLACES) -> list[MatrixCell]:
     """Return the cells of these checks, of all if none is named."""
     chosen = {name: CHECKS[name] for name in checks or CHECKS}
     return list(cells([norm], CPU, chosen, places))
 
 
-def failed(cells: list[Cell]) -> set[tuple[str, str]]:
+def failed(cells: list[MatrixCell]) -> set[tuple[str, str]]:
     """Return check and case of the cells that failed."""
     return {(cell.check, cell.finding.case) for cell in cells if cell.finding.status == "fail"}
 

@@ -25,8 +25,8 @@ from torch import Tensor
 from bnexp.norms.contract.formulas import batch_axes, moments
 from bnexp.norms.contract.promises import Given, Promises
 from bnexp.parity import matrix
-from bnexp.parity.findings import Cell, Finding, difference
 from bnexp.parity.setup import DENSE, LINE, PLANE, SOLID, Subject
+from bnexp.parity.tolerances import Finding, MatrixCell, difference
 
 NORMS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml"))
 
@@ -138,7 +138,7 @@ def test_a_finding_passes_within_its_tolerance_only(finding: Finding, status: st
 
 
 def test_json_has_a_number_or_a_reason_for_every_error() -> None:
-    listed = [Cell("n", "c", "2d", Finding("", error, 1e-12)) for error in (1e-13, math.inf)]
+    listed = [MatrixCell("n", "c", "2d", Finding("", error, 1e-12)) for error in (1e-13, math.inf)]
     summary = json.loads(json.dumps(matrix.summary(listed), allow_nan=False))
     assert (summary["passed"], summary["failed"], summary["not_applicable"]) == (1, 1, 0)
     assert [cell["error"] for cell in summary["cells"]] == [1e-13, None]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bnexp.models.dropout import Dropout
 from bnexp.models.weight_standardization import StandardizedConv2d
 from bnexp.norms.custom import CustomNorm
-from bnexp.preflight.variance_shift import MOST_EXAMPLES, Shift, variance_shifts
+from bnexp.preflight.variance_shift import MOST_EXAMPLES, VarianceShift, variance_shifts
 
 
 def network(**parts: nn.Module) -> nn.Sequential:
@@ -23,7 +23,7 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(MOST_EXAMPLES, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def only(model: nn.Module, inputs: Tensor) -> Shift:
+def only(model: nn.Module, inputs: Tensor) -> VarianceShift:
     torch.manual_seed(0)
     (shift,) = variance_shifts(model, ["norm"], inputs)
     return shift

@@ -4,7 +4,7 @@ import pytest
 import torch
 import watched
 
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.protocols import Measurement
 from bnexp.telemetry.budget import histogram_bytes, histogram_interval
 from bnexp.telemetry.probes import probes

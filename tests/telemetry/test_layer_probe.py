@@ -11,7 +11,7 @@ from oracles import assert_close
 from torch import nn
 
 from bnexp.models.dropout import Dropout, seed_noise
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.telemetry.intervals import Intervals
 from bnexp.telemetry.layer_probe import LayerProbe
 

@@ -3,7 +3,7 @@
 import pytest
 import watched
 
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.telemetry.layer_choice import picked, unmatched
 
 LENET_NORMS = ["conv1.norm", "conv2.norm", "dense1.norm", "dense2.norm"]

@@ -14,7 +14,7 @@ from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.learner import Learner
 from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.telemetry.budget import histogram_bytes
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes

@@ -9,7 +9,7 @@ import watched
 from torch import nn
 
 from bnexp.engine.rows import read
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.norms.custom import CustomNorm
 from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES
 from bnexp.telemetry.intervals import Due, Intervals

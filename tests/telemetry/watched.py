@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from bnexp.engine.rows import read
 from bnexp.models.blocks import Units
 from bnexp.models.lenet import LeNet
-from bnexp.models.places import norm_places
+from bnexp.models.part_names import norm_places
 from bnexp.models.resnet import ResNet
 from bnexp.norms.builtin import batch_norm
 from bnexp.norms.contract.traits import bind

@@ -41,7 +41,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixCell:
     """A finding with its place in the matrix."""
 
     norm: str

@@ -10,7 +10,7 @@ from norm_stand_ins import batch, none, units
 from torch import nn
 
 from bnexp.models.lenet import LeNet
-from bnexp.models.places import is_of_norm, norm_places, unit_of
+from bnexp.models.part_names import is_of_norm, norm_places, unit_of
 from bnexp.models.resnet import ResNet
 
 LENET_NORMS = ["conv1.norm", "conv2.norm", "dense1.norm", "dense2.norm"]
@@ -77,5 +77,5 @@ def test_the_unit_of_a_name(name, unit):
 
 def test_names_are_read_without_loading_torch():
     """Verbs that read runs and completion ask for units, and must start at once."""
-    code = "import sys, bnexp.models.places; sys.exit('torch' in sys.modules)"
+    code = "import sys, bnexp.models.part_names; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
