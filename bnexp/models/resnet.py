@@ -137,16 +137,16 @@ class ResNet(nn.Sequential):
 
 def _plan(depth: int, width: int | str) -> tuple[list[int], int]:
     """Return the number of blocks of each stage, and the base width."""
-    found = []
+    problems = []
     if depth != 18 and not (is_count(depth) and 8 <= depth <= DEEPEST and depth % 6 == 2):
-        found.append(
+        problems.append(
             f"model.depth must be 18 or 6n + 2 (8, 14, 20, 26, 32, 44, 56, 110, ... up to {DEEPEST}), "
             f"got {depth!r}"
         )
     if width != "auto" and not is_count(width):
-        found.append(f"model.width must be auto or {COUNT}, got {width!r}")
-    if found:
-        raise ConfigError(found)
+        problems.append(f"model.width must be auto or {COUNT}, got {width!r}")
+    if problems:
+        raise ConfigError(problems)
     blocks, published = ([2, 2, 2, 2], 64) if depth == 18 else ([(depth - 2) // 6] * 3, 16)
     return blocks, published if width == "auto" else int(width)
 

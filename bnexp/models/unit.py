@@ -59,14 +59,14 @@ class FusedUnit(Unit):
 
 def unit_notes(model: nn.Module, *, weight_standardization: bool, fused: bool, compiled: bool) -> list[str]:
     """Return a line for each option that has no effect on `model`, or on some of its convolutions."""
-    found = []
+    notes = []
     if weight_standardization and not any(isinstance(m, StandardizedConv2d) for m in model.modules()):
-        found.append("weight_standardization has no effect: this network has no convolution")
+        notes.append("weight_standardization has no effect: this network has no convolution")
     if fused and compiled:
-        found.append("fused has no effect: with compile=true the compiler decides what is computed again")
+        notes.append("fused has no effect: with compile=true the compiler decides what is computed again")
     elif fused:
-        found += _not_fused(model)
-    return found
+        notes += _not_fused(model)
+    return notes
 
 
 def _not_fused(model: nn.Module) -> list[str]:
@@ -79,7 +79,7 @@ def _not_fused(model: nn.Module) -> list[str]:
     if not any(isinstance(unit, FusedUnit) for _, unit in units):
         return ["fused has no effect: it needs placement=pre, a norm, and a network with convolutions"]
     more = f" and {len(plain) - MOST_NAMED} more" if len(plain) > MOST_NAMED else ""
-    left = f"{', '.join(plain[:MOST_NAMED])}{more}"
+    names = f"{', '.join(plain[:MOST_NAMED])}{more}"
     return (
-        [f"fused leaves out {left}: no norm follows the convolution before its activation"] if plain else []
+        [f"fused leaves out {names}: no norm follows the convolution before its activation"] if plain else []
     )

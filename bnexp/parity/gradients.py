@@ -23,12 +23,12 @@ def by_differences(function: Callable[[Tensor], Tensor], at: Tensor, *, mapped: 
         mapped: evaluate all differences in one torch.vmap, which the function must bear.
     """
     units = torch.eye(at.numel(), dtype=at.dtype, device=at.device).view(-1, *at.shape)
-    found = torch.zeros(at.numel(), dtype=at.dtype, device=at.device)
+    slopes = torch.zeros(at.numel(), dtype=at.dtype, device=at.device)
     for steps, share in STENCIL:
         moved = at.detach() + steps * STEP * units
         values = torch.vmap(function)(moved) if mapped else torch.stack([function(one) for one in moved])
-        found += share / STEP * values.detach()
-    return found.view(at.shape)
+        slopes += share / STEP * values.detach()
+    return slopes.view(at.shape)
 
 
 def slopes_by_differences(function: Callable[[float], Sequence[Tensor]]) -> list[Tensor]:
@@ -54,8 +54,8 @@ def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
         return (reference(moved) * dy).sum()
 
     wanted = by_differences(loss, x, mapped=isinstance(reference, Formula))
-    (found,) = torch.autograd.grad(layer(x.requires_grad_()), x, dy)
-    yield Finding("", difference(found, wanted), DIFFERENCES)
+    (actual,) = torch.autograd.grad(layer(x.requires_grad_()), x, dy)
+    yield Finding("", difference(actual, wanted), DIFFERENCES)
 
 
 @in_both_modes
@@ -66,10 +66,10 @@ def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
     reference, parameters = setup.reference(layer, x), dict(layer.named_parameters())
     if not parameters:
         raise Inapplicable("it has no parameters")
-    found = torch.autograd.grad(
+    actual = torch.autograd.grad(
         layer(x), list(parameters.values()), dy, allow_unused=True, materialize_grads=True
     )
-    for (name, parameter), gradient in zip(parameters.items(), found, strict=True):
+    for (name, parameter), gradient in zip(parameters.items(), actual, strict=True):
 
         def loss(moved: Tensor, name: str = name) -> Tensor:
             return (reference(x, {name: moved}) * dy).sum()
@@ -85,8 +85,8 @@ def twice(setup: Setup, training: bool) -> Iterator[Finding]:
     x = setup.smooth_batch(layer)
     wanted = _shift_of_gradients(setup, layer, x)
     names = ["x", *(name for name, _ in layer.named_parameters()), "dy"]
-    found = second(layer, setup, [x, *layer.parameters()])
-    for name, own, witness in zip(names, found, wanted, strict=True):
+    actual = second(layer, setup, [x, *layer.parameters()])
+    for name, own, witness in zip(names, actual, wanted, strict=True):
         yield Finding(name, difference(own, witness), DIFFERENCES)
 
 

@@ -70,13 +70,13 @@ def _findings(measure: Check, setup: Setup) -> Iterator[Finding]:
         yield Finding("", None, 0.0, f"{type(error).__name__}: {first_line(error)}")
 
 
-def summary(found: Iterable[MatrixCell]) -> dict[str, Any]:
+def summary(matrix: Iterable[MatrixCell]) -> dict[str, Any]:
     """Return the matrix as JSON has it; an error that is no number is null and explained by its reason.
 
     error: the largest |actual - expected| / (floor + |expected|), floor 1 except where the check says other;
     absolute where the tolerance is twice torch's error.
     """
-    listed = list(found)
+    listed = list(matrix)
     statuses = [cell.finding.status for cell in listed]
     return {
         "passed": statuses.count("pass"),

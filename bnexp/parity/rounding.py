@@ -32,10 +32,10 @@ def single(setup: Setup, training: bool) -> Iterator[Finding]:
             layer = setup.layer(training=training, dtype=torch.float32, **knobs)
             x, dy = (_drawn(setup, i).to(memory_format=memory_format) for i in range(2))
             wanted = _formulas(setup, layer, x, dy)
-            found = _passed(layer, x, dy)
+            actual = _passed(layer, x, dy)
             for name, number, allowed in (("output", 0, 5 * FLOAT32), ("dx", 1, 10 * FLOAT32)):
                 case = ", ".join(part for part in (core, called, name) if part)
-                yield Finding(case, difference(found[number], wanted[number], FLOAT32_FLOOR), allowed)
+                yield Finding(case, difference(actual[number], wanted[number], FLOAT32_FLOOR), allowed)
 
 
 def low(setup: Setup) -> Iterator[Finding]:
@@ -67,14 +67,14 @@ def _against_torch(
         with context:
             return _passed(module, x, dy)
 
-    found = agreed(under, layer, twin)
+    actual = agreed(under, layer, twin)
     with warnings.catch_warnings():
         # torch says so when it leaves its fused kernels because of a float32 weight
         warnings.filterwarnings("ignore", "Mismatch dtype between input and weight", UserWarning)
         witness = under(twin) if twin is not None else [value.to(dtype) for value in oracle]
-    if found[0].dtype is not witness[0].dtype:
-        yield Finding(f"{case}, type", 1.0, EXACT, f"{found[0].dtype}, not {witness[0].dtype}")
-    for name, own, theirs, wanted in zip(("output", "dx"), found, witness, oracle, strict=True):
+    if actual[0].dtype is not witness[0].dtype:
+        yield Finding(f"{case}, type", 1.0, EXACT, f"{actual[0].dtype}, not {witness[0].dtype}")
+    for name, own, theirs, wanted in zip(("output", "dx"), actual, witness, oracle, strict=True):
         size = max(1.0, float(wanted.detach().abs().max()))
         allowed = 2 * _furthest(theirs, wanted) + (FLOAT32 if dtype is torch.float32 else LOW_ATOL) * size
         yield Finding(f"{case}, {name}", _furthest(own, wanted), allowed)
@@ -91,10 +91,10 @@ def far_mean(setup: Setup) -> Iterator[Finding]:
         prefix = f"{core}, " if core else ""
         layer = setup.layer(dtype=torch.float32, **knobs)
         x, dy = _far(setup), _drawn(setup, 1)
-        wanted, found = _formulas(setup, layer, x, dy), _passed(layer, x, dy)
-        yield Finding(f"{prefix}output", difference(found[0], wanted[0]), 2e-3)
+        wanted, actual = _formulas(setup, layer, x, dy), _passed(layer, x, dy)
+        yield Finding(f"{prefix}output", difference(actual[0], wanted[0]), 2e-3)
         size = max(1.0, float(wanted[1].abs().max()))
-        yield Finding(f"{prefix}dx", difference(found[1], wanted[1], size), 1e-2)
+        yield Finding(f"{prefix}dx", difference(actual[1], wanted[1], size), 1e-2)
         yield from _far_statistics(setup, prefix, knobs)
 
 

@@ -82,10 +82,10 @@ class Setup:
         if lacking:
             raise Inapplicable(f"it has no knob {lacking[0]}")
         try:
-            made = self.subject.target(CHANNELS, self.place.spatial, **{**self.subject.knobs, **knobs})
+            layer = self.subject.target(CHANNELS, self.place.spatial, **{**self.subject.knobs, **knobs})
         except (ConfigError, ShapeError) as error:
             raise Inapplicable(f"it refuses this place: {error}") from error
-        return made.to(self.device, dtype)
+        return layer.to(self.device, dtype)
 
     def layer(
         self, *, training: bool = True, dtype: torch.dtype = torch.float64, seed: int = 0, **knobs: Any
@@ -127,13 +127,13 @@ class Setup:
             return None
         if layer.training and not promises.torch_trains_alike:
             return None
-        made = promises.torch_layer(CHANNELS, self.place.spatial, {**self.subject.knobs, **knobs})
-        if made is None:
+        twin = promises.torch_layer(CHANNELS, self.place.spatial, {**self.subject.knobs, **knobs})
+        if twin is None:
             return None
         dtypes = [value.dtype for value in layer.state_dict().values() if value.is_floating_point()]
         dtype = next(iter(dtypes), torch.float64)
-        made.to(self.device, dtype).load_state_dict(layer.state_dict())
-        return made.train(layer.training)
+        twin.to(self.device, dtype).load_state_dict(layer.state_dict())
+        return twin.train(layer.training)
 
     def formula(self, layer: nn.Module, x: Tensor, **knobs: Any) -> Formula:
         """Return the formula of the layer as it stands, for inputs around x.

@@ -28,8 +28,8 @@ def running(setup: Setup) -> Iterator[Finding]:
 def momenta(setup: Setup) -> Iterator[Finding]:
     """The same for each kind of momentum: a number, null for the cumulative average, 0 and 1."""
     for momentum in MOMENTA:
-        shown = "null" if momentum is None else momentum
-        yield from _after_batches(setup, f"momentum={shown}, ", momentum=momentum)
+        text = "null" if momentum is None else momentum
+        yield from _after_batches(setup, f"momentum={text}, ", momentum=momentum)
 
 
 def _after_batches(setup: Setup, case: str, **knobs: Any) -> Iterator[Finding]:

@@ -52,8 +52,8 @@ def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
         def function(x: Tensor, changed: State) -> Tensor:
             return passed(module, x, changed)
 
-        found: Tensor = jvp(function, (x, parameters), (along_x, shifts))[1]
-        return found
+        actual: Tensor = jvp(function, (x, parameters), (along_x, shifts))[1]
+        return actual
 
     def moved(step: float) -> list[Tensor]:
         changed = {name: value + step * shifts[name] for name, value in parameters.items()}
@@ -63,8 +63,8 @@ def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
     with warnings.catch_warnings():
         # torch scripts some of its own rules when forward mode first runs, and warns of itself
         warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", FutureWarning)
-        found = agreed(tangent, layer, setup.twin(layer))
-    yield Finding("", difference(found, wanted), DIFFERENCES)
+        actual = agreed(tangent, layer, setup.twin(layer))
+    yield Finding("", difference(actual, wanted), DIFFERENCES)
 
 
 @in_both_modes
@@ -80,11 +80,11 @@ def of_vmap(setup: Setup, training: bool) -> Iterator[Finding]:
     def mapped(first: nn.Module) -> list[Tensor]:
         return _at_once(copy.deepcopy(layers if first is layers[0] else twins), x)
 
-    found = agreed(mapped, layers[0], first_twin)
+    actual = agreed(mapped, layers[0], first_twin)
     outputs = torch.stack([layer(one) for layer, one in zip(layers, x, strict=True)])
     buffers = zip(*(layer.buffers() for layer in layers), strict=True)
     wanted = [outputs, *(torch.stack(each) for each in buffers)]
-    yield Finding("", largest(map(difference, found, wanted)), FLOAT64)
+    yield Finding("", largest(map(difference, actual, wanted)), FLOAT64)
 
 
 def _at_once(layers: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
@@ -107,8 +107,8 @@ def compiled(setup: Setup, training: bool) -> Iterator[Finding]:
     _only_some_places(setup)
     torch.compiler.reset()
     plain, other = (setup.layer(training=training) for _ in range(2))
-    found, wanted = _pass(torch.compile(other), other, setup), _pass(plain, plain, setup)
-    yield Finding("", largest(map(difference, found, wanted)), COMPILED)
+    actual, wanted = _pass(torch.compile(other), other, setup), _pass(plain, plain, setup)
+    yield Finding("", largest(map(difference, actual, wanted)), COMPILED)
 
 
 def compiled_twice(setup: Setup) -> Iterator[Finding]:
@@ -118,12 +118,12 @@ def compiled_twice(setup: Setup) -> Iterator[Finding]:
     plain, other = setup.layer(), setup.layer()
     wanted = second(plain, setup, [setup.batch(), *plain.parameters()])
     try:
-        found = second(torch.compile(other), setup, [setup.batch(), *other.parameters()])
+        actual = second(torch.compile(other), setup, [setup.batch(), *other.parameters()])
     except RuntimeError as error:
         if not any(words in str(error) for words in NO_DOUBLE_BACKWARD):
             raise
         raise Inapplicable("a limit of torch's: compiled layers can be differentiated once") from error
-    yield Finding("train", largest(map(difference, found, wanted)), COMPILED)
+    yield Finding("train", largest(map(difference, actual, wanted)), COMPILED)
 
 
 def _pass(called: Callable[[Tensor], Tensor], layer: nn.Module, setup: Setup) -> list[Tensor]:

@@ -77,7 +77,7 @@ def variance_shifts(model: nn.Module, norms: Collection[str], inputs: Tensor) ->
             module.register_forward_hook(search.hook(name))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         trial(inputs[:MOST_EXAMPLES])
-    return search.found
+    return search.shifts
 
 
 class _Search:
@@ -86,7 +86,7 @@ class _Search:
     def __init__(self, norms: Collection[str]) -> None:
         self._norms = norms
         self._trails: dict[int, tuple[Tensor, _Trail]] = {}
-        self.found: list[VarianceShift] = []
+        self.shifts: list[VarianceShift] = []
 
     def hook(self, name: str) -> Any:
         def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
@@ -105,7 +105,7 @@ class _Search:
 
     def _pass(self, name: str, module: nn.Module, trail: _Trail, output: Tensor) -> None:
         if name in self._norms:
-            self.found.append(VarianceShift(name, trail.dropout, trail.weight, trail.retain, _ratio(trail)))
+            self.shifts.append(VarianceShift(name, trail.dropout, trail.weight, trail.retain, _ratio(trail)))
         elif isinstance(module, WEIGHTS):
             if trail.weight is None:
                 noise = _through(module, trail.noise)

@@ -86,10 +86,10 @@ def _few_values(
         return site.values_per_channel(examples)
 
     for n, few in _grouped([site for site in sites if 1 < values(site) < FEW_VALUES], values):
-        seen = few[0].batches(examples)
-        uneven = min(seen) < max(seen)
+        batches = few[0].batches(examples)
+        uneven = min(batches) < max(batches)
         part = when or ("in the last ghost batch of each pass " if uneven else "")
-        larger = "a larger norm_batch" if len(seen) > 1 else "larger batches"
+        larger = "a larger norm_batch" if len(batches) > 1 else "larger batches"
         use = remedy or (f"a norm_batch that divides {examples}" if uneven else larger)
         yield (
             f"batch norm over {n} values a channel {part}in {_names(few, run)}: (n - 2)/n = "
@@ -101,11 +101,11 @@ def accumulation(run: Prospect) -> Iterator[str]:
     accumulate, full = run.config.accumulate, run.course.full
     measuring = [site for site in run.sites if site.uses_batch]
     if run.course.passes > run.course.steps and measuring:
-        batch, seen = min(accumulate * full, run.course.examples), measuring[0].batches(full)
+        update, batches = min(accumulate * full, run.course.examples), measuring[0].batches(full)
         yield (
-            f"accumulate={accumulate} makes the optimizer's batch {batch:,} examples and leaves "
-            f"the norms {seen[0]:,} at a time: for statistics over more use a larger "
-            f"{'norm_batch' if len(seen) > 1 else 'batch_size'}"
+            f"accumulate={accumulate} makes the optimizer's batch {update:,} examples and leaves "
+            f"the norms {batches[0]:,} at a time: for statistics over more use a larger "
+            f"{'norm_batch' if len(batches) > 1 else 'batch_size'}"
         )
 
 

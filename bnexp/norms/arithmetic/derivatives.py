@@ -40,8 +40,8 @@ def normalize_by_batch(
     if is_compiling():
         return _plain_by_batch(x, weight_C, bias_C, eps)[:3]
     if core == "auto" and compiled.usable(x, weight_C, bias_C):
-        found: tuple[Tensor, Tensor, Tensor] = _ByBatchCompiled.apply(x, weight_C, bias_C, eps)
-        return found
+        result: tuple[Tensor, Tensor, Tensor] = _ByBatchCompiled.apply(x, weight_C, bias_C, eps)
+        return result
     rows = _rows(x)
     y, mean_C, batch_var_C, _ = _ByBatch.apply(rows, weight_C, bias_C, eps)
     return _like(y, x) if rows is not x else y, mean_C, batch_var_C

@@ -87,10 +87,10 @@ def averaged_moments(batches: Sequence[Tensor], start: State, knobs: Knobs) -> d
         means.append(mean.flatten())
         variances.append(biased.flatten() * (1 if knobs.get("running_var") == "biased" else n / (n - 1)))
     averaged = {"running_mean": means, "running_var": variances}
-    kept = {n: weighted(v, start[n], knobs["momentum"]) for n, v in averaged.items() if n in start}
+    averages = {n: weighted(v, start[n], knobs["momentum"]) for n, v in averaged.items() if n in start}
     if "num_batches_tracked" in start:
-        kept["num_batches_tracked"] = start["num_batches_tracked"] + len(batches)
-    return kept
+        averages["num_batches_tracked"] = start["num_batches_tracked"] + len(batches)
+    return averages
 
 
 def unmoved(batches: Sequence[Tensor], start: State, knobs: Knobs) -> dict[str, Tensor]:

@@ -35,10 +35,10 @@ class GhostBatches(nn.Module):
         after = before
         outputs = []
         for chunk in torch.split(x, sizes):
-            y, left = on_copies(self, super().forward, chunk)
+            y, later = on_copies(self, super().forward, chunk)
             outputs.append(y)
             share = len(chunk) / len(x)
-            after = [_added(*values, share) for values in zip(after, before, left, strict=True)]
+            after = [_added(*values, share) for values in zip(after, before, later, strict=True)]
         write(self, after)
         return torch.cat(outputs)
 
@@ -73,6 +73,6 @@ def chunk_sizes(examples: int, norm_batch: int) -> list[int]:
     return sizes
 
 
-def _added(total: Tensor, before: Tensor, left: Tensor, share: float) -> Tensor:
+def _added(total: Tensor, before: Tensor, later: Tensor, share: float) -> Tensor:
     """Add a chunk's share of the change; a count is the same after every chunk."""
-    return total + share * (left - before) if left.is_floating_point() else left
+    return total + share * (later - before) if later.is_floating_point() else later

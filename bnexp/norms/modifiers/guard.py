@@ -23,11 +23,11 @@ class Guarded(nn.Module):
         if not self.training:
             y: Tensor = super().forward(x)
             return y
-        y, left = on_copies(self, super().forward, x)
-        floating = [buffer for buffer in left if buffer.is_floating_point()]
+        y, later = on_copies(self, super().forward, x)
+        floating = [buffer for buffer in later if buffer.is_floating_point()]
         sound = torch.stack([torch.isfinite(buffer).all() for buffer in floating]).all()
         own = [buffer for _, _, buffer in buffers(self)]
-        write(self, [torch.where(sound, new, old) for new, old in zip(left, own, strict=True)])
+        write(self, [torch.where(sound, new, old) for new, old in zip(later, own, strict=True)])
         return y
 
     def extra_repr(self) -> str:

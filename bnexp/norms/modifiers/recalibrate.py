@@ -91,10 +91,12 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor], *, layer_by_layer: 
         unbiased, moments are merged in float64, and the layer-by-layer mode.
     """
     with batch_mode(model) as layers, torch.no_grad():
-        found = _one_by_one(model, layers, batches) if layer_by_layer else _at_once(model, layers, batches)
-    for name, population in found.items():
+        populations = (
+            _one_by_one(model, layers, batches) if layer_by_layer else _at_once(model, layers, batches)
+        )
+    for name, population in populations.items():
         _write(layers[name], population)
-    return list(found)
+    return list(populations)
 
 
 def _at_once(
@@ -107,7 +109,7 @@ def _at_once(
             seen = Population.of(x)
             populations[name] = populations[name].joined_by(seen) if name in populations else seen
 
-    with _shown(layers, add):
+    with _each_input(layers, add):
         for x in batches:
             model(x)
     return _checked(layers, populations)
@@ -118,19 +120,19 @@ def _one_by_one(
 ) -> dict[str, Population]:
     model.eval()
     order: dict[str, None] = {}
-    with _shown(layers, lambda name, x: order.setdefault(name)):
+    with _each_input(layers, lambda name, x: order.setdefault(name)):
         for x in batches:
             model(x)
             break
-    found: dict[str, Population] = {}
+    populations: dict[str, Population] = {}
     for name in order or layers:
-        found |= _at_once(model, {name: layers[name]}, batches)
-        _write(layers[name], found[name])
-    return found
+        populations |= _at_once(model, {name: layers[name]}, batches)
+        _write(layers[name], populations[name])
+    return populations
 
 
 @contextmanager
-def _shown(layers: Mapping[str, nn.Module], look: Callable[[str, Tensor], Any]) -> Iterator[None]:
+def _each_input(layers: Mapping[str, nn.Module], look: Callable[[str, Tensor], Any]) -> Iterator[None]:
     """Show `look` what each layer is given."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
