@@ -13,7 +13,8 @@ from bnexp.composition.compose import Composition, restore
 from bnexp.composition.evaluation import EvalKnobs, eval_knobs
 from bnexp.config import TrainConfig
 from bnexp.display import evaluation
-from bnexp.engine.checkpoint import read, write
+from bnexp.engine.checkpoint import write
+from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.evaluation.folding import measure_folding
 from bnexp.evaluation.three_way import Comparison, compare
@@ -52,7 +53,7 @@ def evaluate(reference: str, words: Sequence[str], runs_dir: str, plugins: Seque
         given = compared_examples(config, parts, parts.splits.test, knobs.samples)
         compared = compare(learner.model, given, learner.precision, layer_by_layer=knobs.layer_by_layer)
         if knobs.save is not None:
-            _save(Path(knobs.save), compared, found["step"])
+            _save(Path(knobs.save), compared, {"step": found["step"], **parts.pixels.constants()})
     notes = [INITIAL] if knobs.checkpoint is None and which == "last" else []
     found |= {"split": "test", "examples": len(given.whole), "batch_size": config.batch_size}
     found |= {"samples": len(given.calibration), "layer_by_layer": knobs.layer_by_layer}
@@ -118,7 +119,7 @@ def _compared(compared: Comparison) -> dict[str, Any]:
     return found | {"verdict": verdict(compared)}
 
 
-def _save(path: Path, compared: Comparison, step: int | None) -> None:
+def _save(path: Path, compared: Comparison, about: dict[str, Any]) -> None:
     if "recalibrated" not in compared.scores:
         raise ConfigError(f"save={path}: there are no recalibrated statistics to save; leave save out")
-    write(path, {"model": compared.network.state_dict(), "step": step})
+    write(path, {"model": compared.network.state_dict(), **about})

@@ -31,6 +31,10 @@ class Pixels:
     def __call__(self, images: Tensor) -> Tensor:
         return images.sub(self._level).mul_(self._scale)
 
+    def constants(self) -> dict[str, list[float]]:
+        """Return what normalizes images elsewhere, under the names that files of a run have it by."""
+        return {"pixel_mean": list(self.mean), "pixel_std": list(self.std)}
+
     @staticmethod
     def _per_channel(values: list[float], device: torch.device | str) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)

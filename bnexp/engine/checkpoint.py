@@ -2,22 +2,23 @@
 
 `last.pt` holds everything that a run needs to go on bit for bit: the learner (weights, buffers, optimizer,
 loss scaler, random streams) and the `TrainState`. The data order is not in it because it is a function of the
-seed and the step. `best.pt` holds the weights and buffers with the lowest validation loss. Both are written
-to a temporary file first, hold tensors and plain values only, and are read with `weights_only=True`.
+seed and the step. `best.pt` holds the weights and buffers with the lowest validation loss. Both also hold
+what others need to use the weights: the mean and standard deviation of pixels. They are written to a
+temporary file first, hold tensors and plain values only, and are read with `weights_only=True`.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 
 from bnexp.engine.learner import Learner
+from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
 
 
@@ -37,16 +38,17 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The two files of one run."""
+    """The two files of one run; `inputs` says in both what the network's inputs are."""
 
     last: Path
     best: Path
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
     def save_last(self, learner: Learner, state: TrainState) -> None:
-        write(self.last, {**learner.state_dict(), "state": asdict(state)})
+        write(self.last, {**learner.state_dict(), "state": asdict(state), **self.inputs})
 
     def save_best(self, learner: Learner, state: TrainState) -> None:
-        write(self.best, {"model": learner.model.state_dict(), "step": state.step})
+        write(self.best, {"model": learner.model.state_dict(), "step": state.step, **self.inputs})
 
     def load_last(self, learner: Learner, device: torch.device) -> TrainState:
         saved = read(self.last, device)
@@ -75,30 +77,3 @@ def write(path: Path, content: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(partial, path)
-
-
-def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Load what `write` saved; a file that is missing, cut short or foreign raises CheckpointError."""
-    try:
-        with path.open("rb") as file:
-            # Other files would go to torch's reader of its format of before 2020, which trips over text.
-            known = is_zipfile(file)
-            file.seek(0)
-            content = torch.load(file, map_location=device, weights_only=True) if known else None
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} does not exist") from None
-    except (PermissionError, IsADirectoryError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
-    except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
-        # Not torch's own words: they advise to load without `weights_only`, which runs code from the file.
-        raise CheckpointError(_foreign(path)) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(_foreign(path))
-    return content
-
-
-def _foreign(path: Path) -> str:
-    return (
-        f"{path} must be a whole file of tensors and plain values, as torch.save writes a state_dict; it is "
-        "cut short, damaged or something else"
-    )

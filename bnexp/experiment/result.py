@@ -86,6 +86,7 @@ def content(config: TrainConfig, parts: Parts, outcome: Outcome, command: str) -
         "examples_per_second": outcome.examples / outcome.seconds if outcome.seconds else None,
         "peak_memory_bytes": peak_memory_bytes(parts.device),
         "parameters": parts.num_parameters,
+        **parts.pixels.constants(),
         "config_hash": config_hash(asdict(config)),
         "command": command,
         "device": str(parts.device),

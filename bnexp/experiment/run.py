@@ -154,7 +154,7 @@ def _train(
     experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
 ) -> tuple[Status, Divergence | None, dict[str, float | None]]:
     config, parts = experiment.config, experiment.parts
-    checkpoints = Checkpoints(directory.last_file, directory.best_file)
+    checkpoints = Checkpoints(directory.last_file, directory.best_file, parts.pixels.constants())
     if resumed and directory.last_file.exists():
         experiment.state = checkpoints.load_last(parts.learner, parts.device)
         torch.set_num_threads(experiment.state.threads)

@@ -7,40 +7,47 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bnexp.engine.checkpoint import read
+from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
+from bnexp.experiment.state_dicts import state_dicts
 from bnexp.runs.finding import find
 
 CLASSIFIER = "classifier."
 BIAS = ".linear.bias"
 COUNT = ".num_batches_tracked"
+OWN_PLACE = "model"  # in best.pt and last.pt
 
 
 def load_weights(model: nn.Module, path: Path) -> list[str]:
     """Give `model` the weights and buffers that the file `path` holds; return what a user should know of it.
 
-    The whole classifier keeps its initial weights where the number of classes differs. A weight layer that
-    has a bias here and none in the file gets zeros for it, with which it computes what it did there: batch
-    norms leave out the bias before them, `frozen` and `running` do not. `frozen` has no use for the count of
-    batches that came with its statistics.
+    They may lie in other dicts, and behind the prefix of a wrapper: see `state_dicts`. The whole classifier
+    keeps its initial weights where the number of classes differs. A weight layer that has a bias here and
+    none in the file gets zeros for it, with which it computes what it did there: batch norms leave out the
+    bias before them, `frozen` and `running` do not. Counts of batches begin at 0 where the file has none, as
+    before torch 0.4.1; `frozen` has no use for those that came with its statistics.
+
     Raises:
         CheckpointError: no such file; any other tensor is missing, left over or of another shape; something
             is no tensor, or not finite in the network's own number format.
     """
-    own, state = model.state_dict(), _tensors(path)
+    own = model.state_dict()
+    state, notes = _tensors(path, own)
     head = [name for name in own if name.startswith(CLASSIFIER) and name in state]
     skipped = head if any(_classes_alone_differ(state[name], own[name]) for name in head) else []
     kept = {name: tensor for name, tensor in state.items() if name not in skipped and not _idle(name, own)}
     unbiased = [name for name in own if name.endswith(BIAS) and _weight_alone(name, kept)]
-    kept |= {name: torch.zeros_like(own[name]) for name in unbiased}
+    uncounted = [name for name in own if name.endswith(COUNT) and _statistics_alone(name, kept)]
+    kept |= {name: torch.zeros_like(own[name]) for name in unbiased + uncounted}
     _refuse_strangers(path, own, kept, skipped)
     _refuse_non_finite(path, own, kept)
     model.load_state_dict(kept, strict=False)
-    notes = []
     if skipped:
         notes.append(f"weights: the classifier of {path} has another number of classes and was left out")
     if unbiased:
         notes.append(f"weights: {path} has no {_some(unbiased)}; zeros stand there, which change nothing")
+    if uncounted:
+        notes.append(f"weights: {path} has no num_batches_tracked; the counts begin at 0")
     return notes
 
 
@@ -70,17 +77,31 @@ def _run(reference: str, runs_dir: Path) -> Path:
         raise CheckpointError(f"weights={reference} must be a weights file or a run: {error}") from error
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    content = read(path)
-    state = content.get("model", content)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"weights: {path} must hold tensors by name, got {type(state).__name__}")
-    others = [str(name) for name, value in state.items() if not _is_plain_tensor(value)]
-    if others:
+def _tensors(path: Path, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors of the file that are meant for the names `own`, and from where they were taken."""
+    parts = state_dicts(read(path), own)
+    if not parts:
         raise CheckpointError(
-            f"weights: {path} must hold real tensors only, {_some(others)} is none: give a state_dict"
+            f"weights: {path} must hold tensors by name, as a state_dict does, and has none"
         )
-    return {str(name): tensor for name, tensor in state.items()}
+    found, *others = parts
+    if not found.matches:
+        raise CheckpointError(
+            f"weights: {path} has none of this network's tensors ({_some([*own])}), but "
+            f"{_some([*found.values])}; use its own model and norm"
+        )
+    strangers = [name for name, value in found.values.items() if not _is_plain_tensor(value)]
+    if strangers:
+        raise CheckpointError(
+            f"weights: {path} must hold real tensors only, {_some(strangers)} is none: give a state_dict"
+        )
+    notes = [f"weights: taken from {found.place} of {path}"] if found.place not in ("", OWN_PLACE) else []
+    if others:
+        places = _some([other.place or "its top" for other in others])
+        notes.append(f"weights: {path} holds this network in other places too: {places}")
+    if found.beside:
+        notes.append(f"weights: left out {_some(found.beside)} of {path}, which are not this network's")
+    return {name: value for name, value in found.values.items() if isinstance(value, Tensor)}, notes
 
 
 def _is_plain_tensor(value: object) -> bool:
@@ -95,6 +116,10 @@ def _idle(name: str, own: dict[str, Tensor]) -> bool:
     """Whether it counts the batches of statistics that are here, but counted no more."""
     statistics = f"{name.removesuffix(COUNT)}.running_mean"
     return name.endswith(COUNT) and name not in own and statistics in own
+
+
+def _statistics_alone(count: str, state: dict[str, Tensor]) -> bool:
+    return count not in state and f"{count.removesuffix(COUNT)}.running_mean" in state
 
 
 def _weight_alone(bias: str, state: dict[str, Tensor]) -> bool:

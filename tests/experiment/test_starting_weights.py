@@ -154,8 +154,61 @@ def test_weights_that_no_network_could_have_are_refused_in_one_line(
 
 def test_a_model_that_is_no_state_dict_is_refused(tmp_path: Path) -> None:
     torch.save({"model": [1, 2]}, tmp_path / "list.pt")
-    with pytest.raises(CheckpointError, match="must hold tensors by name, got list"):
+    with pytest.raises(
+        CheckpointError, match="must hold tensors by name, as a state_dict does, and has none"
+    ):
         built(tmp_path, f"weights={tmp_path}/list.pt")
+
+
+def notes(run: Experiment) -> list[str]:
+    return [note for note in run.notes if note.startswith("weights")]
+
+
+def test_weights_of_a_wrapper_are_taken_with_a_note(tmp_path: Path, source: Ran) -> None:
+    """Lightning saves a module's attributes, the loss among them."""
+    state = {f"model.{name}": value for name, value in source.best["model"].items()}
+    torch.save({"state_dict": state | {"loss.weight": torch.ones(10)}, "epoch": 3}, tmp_path / "light.ckpt")
+    prepared = built(tmp_path, *SOURCE, f"weights={tmp_path}/light.ckpt")
+    assert_same(prepared.parts.learner.model.state_dict(), source.best["model"])
+    file = tmp_path / "light.ckpt"
+    assert notes(prepared) == [
+        f"weights: taken from state_dict (names without model.) of {file}",
+        f"weights: left out loss.weight of {file}, which are not this network's",
+    ]
+
+
+def test_a_second_copy_of_the_network_is_told(tmp_path: Path, source: Ran) -> None:
+    state = source.best["model"]
+    average = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"net": state, "ema": average}, tmp_path / "two.pt")
+    prepared = built(tmp_path, *SOURCE, f"weights={tmp_path}/two.pt")
+    assert notes(prepared)[1:] == [
+        f"weights: {tmp_path}/two.pt holds this network in other places too: ema (names without module.)"
+    ]
+
+
+def test_counts_of_batches_may_be_missing(tmp_path: Path, source: Ran) -> None:
+    """torch had none before 0.4.1."""
+    state = {k: v for k, v in source.last["model"].items() if not k.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    prepared = built(tmp_path, *SOURCE, f"weights={tmp_path}/old.pt")
+    loaded = prepared.parts.learner.model.state_dict()
+    assert loaded.pop("dense1.norm.num_batches_tracked") == 0
+    assert_same(loaded, state)
+    assert notes(prepared) == [
+        f"weights: {tmp_path}/old.pt has no num_batches_tracked; the counts begin at 0"
+    ]
+
+
+def test_weights_of_a_quite_different_network_are_named(tmp_path: Path) -> None:
+    torch.save({"layer1.0.bn1.weight": torch.ones(2), "fc.weight": torch.ones(2)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError) as caught:
+        built(tmp_path, *SOURCE, f"weights={tmp_path}/other.pt")
+    assert str(caught.value) == (
+        f"weights: {tmp_path}/other.pt has none of this network's tensors (dense1.linear.weight, "
+        "dense1.norm.weight, dense1.norm.bias and 5 more), but layer1.0.bn1.weight, fc.weight; use its own "
+        "model and norm"
+    )
 
 
 def test_a_classifier_of_other_classes_is_left_out_whole(tmp_path: Path, source: Ran) -> None:
