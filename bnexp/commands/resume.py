@@ -15,7 +15,7 @@ from bnexp.runs.finding import find
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import ANSWERED
 from bnexp.sweeps.hydra_words import completed
-from bnexp.sweeps.warm import workers
+from bnexp.sweeps.pool import workers
 
 
 def resume(reference: str, runs_dir: str, plugins: Sequence[str], jobs: int | None = None) -> int:

@@ -30,8 +30,8 @@ from bnexp.sweeps.gpus import number_of_gpus
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
 from bnexp.sweeps.launch import check, launch
 from bnexp.sweeps.plan import plan
+from bnexp.sweeps.pool import Each, here, workers
 from bnexp.sweeps.trying import Tried, tried
-from bnexp.sweeps.warm import Each, here, workers
 
 PATIENCE_S = 8.0  # more than `bnexp.sweeps.worker` gives a run whose launcher has died
 
@@ -110,7 +110,9 @@ def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[st
         raise ConfigError("another sweeper chooses its jobs itself: it takes --jobs and no other option")
     from bnexp.sweeps.search import search
 
-    return _summed_up(search(rewrite(own), plugins, hydra_words), wide_console())
+    with workers(options.jobs):
+        found = search(rewrite(own), plugins, hydra_words)
+    return _summed_up(found, wide_console())
 
 
 def _settled(recorded: Sweep) -> dict[int, str]:

@@ -9,6 +9,7 @@ from bnexp.composition.words import key, value
 from bnexp.errors import ConfigError
 
 EXTRAS = {
+    "joblib": ("joblib", "hydra_plugins.hydra_joblib_launcher"),
     "ray": ("ray", "hydra_plugins.hydra_ray_launcher"),
     "ray_aws": ("ray", "hydra_plugins.hydra_ray_launcher"),
     "submitit_slurm": ("slurm", "hydra_plugins.hydra_submitit_launcher"),
@@ -26,14 +27,15 @@ def completed(words: Sequence[str], jobs: int | None) -> list[str]:
     """Return Hydra's words among `words`, with those that follow from them.
 
     Args:
-        jobs: local processes at a time, for Hydra's joblib launcher; None leaves the launcher as it is.
+        jobs: local processes at a time; None leaves the launcher as it is, and so does 1, which needs no
+            process but this one.
     Raises:
         ConfigError: no number of processes, two launchers, or one that is not installed.
     """
     found = [word for word in words if is_hydra(word)]
     for word in found:
         _check_installed(word)
-    return found + _joblib(found, jobs) + _ray(found)
+    return found + _local(found, jobs) + _ray(found)
 
 
 def sweeper(words: Sequence[str]) -> str | None:
@@ -41,14 +43,15 @@ def sweeper(words: Sequence[str]) -> str | None:
     return next((value(word) for word in words if key(word) == "hydra/sweeper"), None)
 
 
-def _joblib(words: Sequence[str], jobs: int | None) -> list[str]:
+def _local(words: Sequence[str], jobs: int | None) -> list[str]:
+    """Return what asks for bnexp's own launcher, `hydra_plugins.bnexp_launcher`."""
     if jobs is None:
         return []
     if jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {jobs}")
     if any(key(word) == "hydra/launcher" for word in words):
-        raise ConfigError("give --jobs or hydra/launcher=..., not both: --jobs N is hydra/launcher=joblib")
-    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={jobs}", "hydra.launcher.batch_size=1"]
+        raise ConfigError("--jobs is a launcher of its own: leave it out or leave hydra/launcher=... out")
+    return ["hydra/launcher=bnexp", f"hydra.launcher.jobs={jobs}"] if jobs > 1 else []
 
 
 def _ray(words: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from bnexp.runs.directory import RunDirectory, status
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import is_open
 from bnexp.sweeps.gpus import gpus_to_share, see_one_of
-from bnexp.sweeps.worker import end_with_parent, started_by, stopping_with, work_in
+from bnexp.sweeps.worker import end_with_launcher, launcher, stopping_with, work_in
 
 if TYPE_CHECKING:  # the process that launches a sweep needs no torch, its workers have it
     from bnexp.protocols import Outcome
@@ -50,8 +50,8 @@ class RunJob:
     fail_fast: bool
 
     def __call__(self, node: DictConfig) -> str:
-        if started_by() == self.launcher:
-            end_with_parent()
+        if launcher() == self.launcher:
+            end_with_launcher()
             see_one_of(gpus_to_share(Path(self.record)), Path(self.record))
         work_in(Path(self.folder))
         sweep, job = sweeps.read(Path(self.record)), int(node.job)

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from hydra.types import HydraContext, RunMode
+from hydra.experimental.callback import Callback
+from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -34,11 +34,11 @@ ROOT = "bnexp_job"
 def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fail_fast: bool) -> None:
     """Run `jobs` of `sweep` and return when all have ended.
 
-    A process that is killed or crashes takes the others of a pool with it. The jobs that they had then go on
-    alone, one after the other; one whose process dies again has failed.
+    A job whose process is killed or crashes goes on alone when all others have ended; if its process dies
+    again it has failed. (Hydra's joblib launcher loses all processes then, and all of their jobs go on so.)
 
     Args:
-        hydra_words: Hydra's own, such as `hydra/launcher=joblib hydra.launcher.n_jobs=2`.
+        hydra_words: Hydra's own, such as `hydra/launcher=bnexp hydra.launcher.jobs=2`.
     Raises:
         ConfigError: Hydra does not know one of its words.
     """
@@ -48,8 +48,7 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
         try:
             return run(left)
         except BrokenProcessPool:
-            if sweep.stop_file.exists():
-                return
+            left = _open(sweep.events()[before:], left)
         # where none had begun, some died while it was built
         for job in _cut_off(sweep.events()[before:]) or left:
             if sweep.stop_file.exists():
@@ -59,8 +58,13 @@ def launch(sweep: Sweep, jobs: Sequence[int], hydra_words: Sequence[str], *, fai
                 run([job])
             except BrokenProcessPool:
                 _fail(sweep, job, fail_fast)
-        done = {event.job for event in sweep.events()[before:] if event.what in ENDS}
-        left = [job for job in left if job not in done]
+        left = _open(sweep.events()[before:], left)
+
+
+def _open(events: Sequence[Event], jobs: Sequence[int]) -> list[int]:
+    """Return those of `jobs` that have not ended."""
+    done = {event.job for event in events if event.what in ENDS}
+    return [job for job in jobs if job not in done]
 
 
 def _cut_off(events: Sequence[Event]) -> list[int]:
@@ -115,16 +119,16 @@ def multirun(
     setup_globals()
     ConfigStore.instance().store(ROOT, {"job": 0})
     with initialize_config_dir(str(conf_dir()), version_base="1.3", job_name="bnexp"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
         try:
             overrides = [*_settings(folder), *hydra_words]
             if sweeper(hydra_words) is None:
                 overrides.append("hydra/sweeper=bnexp")
-            config = hydra.compose_config(root, overrides, RunMode.MULTIRUN, with_log_configuration=False)
+            config = compose(root, overrides, return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as error:
             raise ConfigError(reason(error)) from error
-        yield config, HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        # a callback that does nothing stands for all of them: Hydra's list of callbacks is private
+        callbacks: Any = Callback()
+        yield config, HydraContext(GlobalHydra.instance().config_loader(), callbacks)
 
 
 def _settings(folder: Path) -> list[str]:

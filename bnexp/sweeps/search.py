@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shlex
 import time
 from collections.abc import Sequence
@@ -25,8 +24,10 @@ from bnexp.runs.directory import SWEEPS
 from bnexp.runs.identity import config_hash, slug
 from bnexp.runs.reading import read_config
 from bnexp.runs.sweeps import Job, Sweep
+from bnexp.sweeps.follow import stoppable
 from bnexp.sweeps.job import Quiet, told
 from bnexp.sweeps.launch import multirun
+from bnexp.sweeps.worker import stopping_with, work_in
 
 OBJECTIVES = {"maximize": "accuracy/val", "minimize": "loss/val"}
 WORST = {"maximize": 0.0, "minimize": float("inf")}
@@ -46,11 +47,14 @@ class Trial:
     direction: str
 
     def __call__(self, node: DictConfig) -> float:
-        os.chdir(self.folder)
+        work_in(Path(self.folder))
         sweep, trial = sweeps.read(Path(self.record)), int(HydraConfig.get().job.num)
         words = list(HydraConfig.get().overrides.task)
+        if sweep.stop_file.exists():
+            raise KeyboardInterrupt
         try:
-            outcome = self._run(sweep, trial, words)
+            with stopping_with(sweep):
+                outcome = self._run(sweep, trial, words)
         except BnexpError as error:
             print(f"[trial {trial + 1}] {' '.join(words)}  failed: {error}", flush=True)
             raise
@@ -79,6 +83,7 @@ def search(words: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[s
         words: rewritten to Hydra's grammar; those with intervals or choices span the space to search.
     Raises:
         ConfigError: Hydra does not know a word.
+        KeyboardInterrupt: a person stopped it; what has run is recorded.
     """
     given = [*DEFAULTS, *search_path(), *hydra_words]
     base = compose([word for word in words if not _searched(word)], plugins).config
@@ -89,13 +94,15 @@ def search(words: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[s
         if direction not in OBJECTIVES:
             raise ConfigError(f"hydra.sweeper.direction must be maximize or minimize, got {direction}")
         sweep.write()
-        task = Trial(str(sweep.path.resolve()), os.getcwd(), direction)
+        task = Trial(str(sweep.path.resolve()), str(Path.cwd()), direction)
         sweeper: Any = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
         try:
-            sweeper.sweep(list(words))
+            with stoppable(sweep):
+                sweeper.sweep(list(words))
         finally:
+            sweep.stop_file.unlink(missing_ok=True)
             whole = _with_jobs(sweep)
     return whole
 

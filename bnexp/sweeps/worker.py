@@ -6,6 +6,7 @@ once. Whoever wants a sweep stopped makes its stop file, which workers on other 
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import signal
@@ -14,17 +15,33 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from bnexp.errors import DataError
 from bnexp.runs.sweeps import Sweep
 
 LOOK_S = 0.3
-FATHERLESS_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
+ORPHAN_GRACE_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
+# What a job needs sooner or later; the last two draw its confusion matrix.
+MODULES = ("bnexp.experiment.run", "matplotlib.figure", "matplotlib.backends.backend_agg")
 
-_following: set[int] = set()
+_followed: set[int] = set()
+
+
+def begin() -> None:
+    """Make this process a worker of `bnexp.sweeps.pool`: it ignores Ctrl-C and ends with its launcher."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    end_with_launcher()
+    load()
+
+
+def load() -> None:
+    """Import what jobs need."""
+    for name in MODULES:
+        importlib.import_module(name)
 
 
 def work_in(folder: Path) -> None:
@@ -44,39 +61,42 @@ def work_in(folder: Path) -> None:
         ) from error
 
 
-def started_by() -> int:
+def launcher() -> int:
     """Return the process that this one works for: the one that started it, or had a fork server start it."""
-    parent: Any = multiprocessing.parent_process()
-    return os.getppid() if parent is None else int(parent.pid)
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None or parent.pid is None else parent.pid
 
 
-def end_with_parent() -> None:
-    """End this worker when its parent has died: it would go on with queued jobs, unseen, or wait for ever.
+def end_with_launcher() -> None:
+    """End this worker when its launcher has died: it would go on with queued jobs, unseen, or wait for ever.
 
-    The worker leaves the terminal's process group, so that a Ctrl-C reaches the launcher alone. A fork server
-    ends with its launcher in turn; see `bnexp.sweeps.fork_server`.
+    A running job saves itself first. The worker leaves the terminal's process group, so that a Ctrl-C reaches
+    the launcher alone.
     """
-    parent = os.getppid()
-    if parent in _following:
+    if launcher() in _followed:
         return
-    _following.add(parent)
+    _followed.add(launcher())
     os.setpgid(0, 0)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
-    def follow() -> None:
+
+def _follow(parent: int) -> None:
+    process = multiprocessing.parent_process()
+    if process is None or process.pid == parent:
         while os.getppid() == parent:
             time.sleep(LOOK_S)
-        asked, end = False, time.monotonic() + FATHERLESS_S
-        while callable(signal.getsignal(signal.SIGTERM)) and time.monotonic() < end:  # during a job
-            asked = asked or _ask_run()
-            time.sleep(0.02)
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+    else:  # the parent is the fork server, which outlives the launcher as long as it has forks
+        process.join()
+    asked, end = False, time.monotonic() + ORPHAN_GRACE_S
+    while callable(signal.getsignal(signal.SIGTERM)) and time.monotonic() < end:  # during a job
+        asked = asked or _ask_run()
+        time.sleep(0.02)
+    os._exit(1)
 
 
 @contextmanager
 def stopping_with(sweep: Sweep) -> Iterator[None]:
-    """While a job runs, let the sweep's stop file stop it; outside its run SIGTERM does nothing."""
+    """Let the sweep's stop file stop the run of this block; SIGTERM makes that file until the run listens."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -87,7 +107,7 @@ def stopping_with(sweep: Sweep) -> Iterator[None]:
             if sweep.stop_file.exists() and _ask_run():
                 return
 
-    before = signal.signal(signal.SIGTERM, _unheard)
+    before = signal.signal(signal.SIGTERM, _StopSweep(sweep))
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -98,14 +118,20 @@ def stopping_with(sweep: Sweep) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _unheard(number: int, frame: FrameType | None) -> None:
-    """Take the place of SIGTERM's default, which would end a worker that has not yet begun its run."""
+@dataclass(frozen=True)
+class _StopSweep:
+    """Takes the place of SIGTERM's default, which would end a worker that has not yet begun its run."""
+
+    sweep: Sweep
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.sweep.stop_file.touch()
 
 
 def _ask_run() -> bool:
     """Ask the run of this process to stop; False where none listens, or not yet."""
     handler = signal.getsignal(signal.SIGTERM)
-    if not callable(handler) or handler is _unheard:
+    if not callable(handler) or isinstance(handler, _StopSweep):
         return False
     os.kill(os.getpid(), signal.SIGTERM)
     return True

@@ -90,6 +90,16 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+def ended(folder: Path) -> int:
+    """Return how many jobs have ended without an error."""
+    return sum(event["what"] == "ended" for event in events(folder))
+
+
+def begun(folder: Path) -> int:
+    """Return how often a job was started."""
+    return sum(event["what"] == "started" for event in events(folder))
+
+
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the results of all runs by their configuration's hash; a configuration run twice is an error."""
     found: dict[str, dict[str, Any]] = {}

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_a_failed_job_is_told_at_once_and_stops_no_other(breaking: Path) -> None
 
 @pytest.mark.slow
 def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) -> None:
-    """As for want of memory. What ran beside it goes on from where it had saved, with the same numbers."""
+    """As for want of memory. What ran beside it does not notice."""
     own_norm(breaking, "Killing")
     words = ("norm=killing", "norm.after=0,3", "seed=0,1", *QUICK)
     done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
@@ -118,6 +119,8 @@ def test_a_job_whose_process_dies_has_failed_and_others_go_on(breaking: Path) ->
     assert done.stdout.count("failed: its process died") == 2
     assert "2 of 4 jobs are left" in done.stdout.splitlines()[-1]
     assert closing(done.stdout) == ["finished", "finished", "failed", "failed"]
+    starts = Counter(event["job"] for event in events(breaking) if event["what"] == "started")
+    assert starts == {0: 1, 1: 1, 2: 2, 3: 2}
     logs = [log.read_text() for log in breaking.glob("runs/*/*/log.txt")]
     assert sorted("failed: its process died" in log for log in logs) == [False, False, True, True]
     alone = bnexp(breaking, "train", *words[:1], "norm.after=0", *QUICK, "threads=1", "--plugin", "mynorms")

@@ -6,12 +6,24 @@ import json
 import math
 import os
 import signal
+import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from real_sweeps import QUICK, bnexp, events, results, started, wait_for
+from real_sweeps import (
+    PATIENCE_S,
+    QUICK,
+    alive,
+    begun,
+    bnexp,
+    descendants,
+    events,
+    results,
+    started,
+    wait_for,
+)
 
 from bnexp.composition.words import key
 from bnexp.errors import ConfigError
@@ -67,6 +79,39 @@ def test_optuna_chooses_jobs_and_learns_their_validation_accuracy(tmp_path: Path
 
 
 @pytest.mark.slow
+@installed("hydra_joblib_launcher", "joblib")
+def test_joblib_runs_jobs_and_its_workers_end_with_the_launcher(tmp_path: Path) -> None:
+    joblib = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    done = bnexp(tmp_path, "train", "-m", "seed=0,1", "data.train_size=100", "epochs=1", *joblib)
+    assert done.returncode == 0, done.stderr
+    assert len({event["process"] for event in events(tmp_path)}) == 2
+    before = begun(tmp_path)
+    with started(tmp_path, "train", "-m", "seed=range(2,6)", *QUICK, "epochs=20", *joblib) as process:
+        wait_for(lambda: begun(tmp_path) == before + 2)
+        workers = descendants(process.pid)
+        process.kill()
+        wait_for(lambda: not alive(workers))
+    assert begun(tmp_path) == before + 2
+    statuses = sorted(result["status"] for result in results(tmp_path).values())
+    assert statuses == ["finished", "finished", "interrupted", "interrupted"]
+
+
+@pytest.mark.slow
+@installed("hydra_optuna_sweeper", "optuna")
+def test_ctrl_c_lets_the_running_trials_of_a_search_save(tmp_path: Path) -> None:
+    optuna = ("hydra/sweeper=optuna", "hydra.sweeper.n_trials=6", "hydra.sweeper.n_jobs=3")
+    words = ("-m", *optuna, "optimizer.lr=interval(0.01,0.1)", "epochs=50", "--jobs", "2")
+    with started(tmp_path, "train", *words, stderr=subprocess.PIPE) as process:
+        wait_for(lambda: begun(tmp_path) == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "bnexp: interrupted")
+    assert [result["status"] for result in results(tmp_path).values()] == ["interrupted"] * 2
+    (record,) = tmp_path.glob("runs/*/sweeps/*.json")
+    assert len(json.loads(record.read_text())["jobs"]) == 2
+
+
+@pytest.mark.slow
 @installed("hydra_optuna_sweeper", "optuna")
 def test_ctrl_c_ends_a_search_and_its_record_keeps_what_ran(tmp_path: Path) -> None:
     words = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "optimizer.lr=interval(0.01,0.1)")
@@ -88,16 +133,16 @@ def order(folder: Path, result: dict) -> float:
     return math.inf
 
 
-def test_jobs_is_hydras_joblib_launcher() -> None:
-    words = completed(["norm=custom", "hydra.launcher.verbose=1"], jobs=3)
-    assert words[0] == "hydra.launcher.verbose=1"
-    assert {"hydra/launcher=joblib", "hydra.launcher.n_jobs=3"} <= set(words)
+def test_jobs_is_a_launcher_of_bnexps_own() -> None:
+    words = completed(["norm=custom", "hydra.job.name=mine"], jobs=3)
+    assert words == ["hydra.job.name=mine", "hydra/launcher=bnexp", "hydra.launcher.jobs=3"]
+    assert completed(["norm=custom"], jobs=1) == []
 
 
 @pytest.mark.parametrize(
     ("words", "jobs", "told"),
     [
-        (["hydra/launcher=ray"], 2, "not both"),
+        (["hydra/launcher=ray"], 2, "leave it out or leave hydra/launcher"),
         ([], 0, "--jobs must be at least 1, got 0"),
     ],
 )
@@ -106,10 +151,11 @@ def test_mistakes_about_launchers_are_told(words: list[str], jobs: int, told: st
         completed(words, jobs)
 
 
-def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("launcher", "extra"), [("submitit_slurm", "slurm"), ("joblib", "joblib")])
+def test_a_missing_extra_is_named(launcher: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnexp.sweeps.hydra_words.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"pip install 'bnexp\[slurm\]'"):
-        completed(["hydra/launcher=submitit_slurm"], None)
+    with pytest.raises(ConfigError, match=rf"pip install 'bnexp\[{extra}\]'"):
+        completed([f"hydra/launcher={launcher}"], None)
 
 
 def test_a_cluster_that_runs_is_joined_without_a_size_of_memory() -> None:

@@ -9,7 +9,20 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from real_sweeps import QUICK, TWELVE, alive, bnexp, descendants, events, kill_all, results, started, wait_for
+from real_sweeps import (
+    QUICK,
+    TWELVE,
+    alive,
+    begun,
+    bnexp,
+    descendants,
+    ended,
+    events,
+    kill_all,
+    results,
+    started,
+    wait_for,
+)
 
 CLOCK = ("seconds", "examples_per_second", "peak_memory_bytes", "command", "git_dirty", "config")
 LEFT_BY_WORKERS_S = 10.0
@@ -35,14 +48,6 @@ def killed_half_way(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = bnexp(folder, "train", *TWELVE, "--jobs", "2")
     assert done.returncode == 0, done.stderr
     return folder
-
-
-def ended(folder: Path) -> int:
-    return sum(event["what"] == "ended" for event in events(folder))
-
-
-def begun(folder: Path) -> int:
-    return sum(event["what"] == "started" for event in events(folder))
 
 
 @pytest.mark.slow
@@ -143,15 +148,17 @@ def test_one_ctrl_c_lets_running_jobs_save_and_starts_no_other(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_workers_without_a_job_end_with_the_launcher_and_outlive_a_ctrl_c(tmp_path: Path) -> None:
-    """Six workers for two jobs."""
-    words = ("-m", "seed=0,1", *QUICK, "epochs=100", "--jobs", "6")
-    for number, ends in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
-        before = begun(tmp_path)
+    """Six workers, of which two have a long job and the others had short ones, or none but to plan."""
+    rows = "\n".join(f"{seed},{100 if seed < 2 else 1}" for seed in range(6))
+    (tmp_path / "trials.csv").write_text(f"seed,epochs\n{rows}\n")
+    words = ("--trials", "trials.csv", *QUICK[::2], "--jobs", "6")
+    for number, ends, starts in ((signal.SIGINT, 130, 6), (signal.SIGKILL, -signal.SIGKILL, 8)):
         with started(tmp_path, "train", *words) as process:
-            wait_for(lambda goal=before + 2: begun(tmp_path) == goal)
+            wait_for(lambda goal=starts: begun(tmp_path) == goal and ended(tmp_path) >= 4)
             workers = descendants(process.pid)
             assert len(workers) >= 7
             (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
             assert process.wait(60) == ends
             wait_for(lambda left=workers: not alive(left), LEFT_BY_WORKERS_S)
-        assert {result["status"] for result in results(tmp_path).values()} == {"interrupted"}
+        statuses = Counter(result["status"] for result in results(tmp_path).values())
+        assert statuses == {"finished": 4, "interrupted": 2}
