@@ -148,5 +148,6 @@ def probes(config: TrainConfig, parts: Parts) -> tuple[list[Probe], list[str]]:
         norm_places(model),
         total_steps=parts.total_steps,
         autocast=parts.learner.precision.autocast,
+        compiled=config.compile,
         **knobs,
     )

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.compiler import is_compiling
 
+from bnexp.models.weight_standardization import convolve, kernel
+from bnexp.private import transforms_active
+
 
 @dataclass(frozen=True)
 class _Pass:
@@ -31,7 +34,7 @@ class _Pass:
             self.x.device.type, self.autocast, enabled=self.autocast is not None, cache_enabled=False
         )
         with torch.no_grad(), autocast:
-            y: Tensor = self.conv._conv_forward(self.x, self.weight, self.bias)
+            y = convolve(self.conv, self.x, kernel(self.conv, self.weight), self.bias)
         return y if y.stride() == self.stride else y.new_empty_strided(y.shape, self.stride).copy_(y)
 
 
@@ -52,7 +55,7 @@ def recomputed(y: Tensor, conv: nn.Conv2d, x: Tensor) -> Iterator[None]:
     Whatever else they keep, they keep as it is. The weights may not change before the backward pass, as
     autograd demands of every convolution. Under torch.func and torch.compile, y is kept itself.
     """
-    transformed = is_compiling() or torch._C._are_functorch_transforms_active()
+    transformed = is_compiling() or transforms_active()
     address = 0 if transformed else y.untyped_storage().data_ptr()
     if address == 0:  # an empty batch has no address either
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
@@ -38,12 +39,27 @@ class StandardizedConv2d(nn.Conv2d):
                 "take more channels or weight_standardization=false"
             )
 
-    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        y: Tensor = super()._conv_forward(x, standardized(weight), bias)
-        return y
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self, x, standardized(self.weight), self.bias)
 
 
 def standardized(weight: Tensor) -> Tensor:
     """Return (weight - mean) / sqrt(var + 1e-6) for each output channel of a kernel (C_out, C_in, kH, kW)."""
     var, mean = torch.var_mean(weight, dim=(1, 2, 3), correction=0, keepdim=True)
     return (weight - mean) * torch.rsqrt(var + EPS)
+
+
+def kernel(conv: nn.Conv2d, weight: Tensor) -> Tensor:
+    """Return what `conv` slides over its input when its weight is `weight`."""
+    return standardized(weight) if isinstance(conv, StandardizedConv2d) else weight
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x convolved by `kernel`, with the stride, padding, dilation and groups of `conv`.
+
+    Raises:
+        ValueError: `conv` pads with something else than zeros.
+    """
+    if conv.padding_mode != "zeros":
+        raise ValueError(f"a convolution must pad with zeros, got padding_mode={conv.padding_mode!r}")
+    return F.conv2d(x, kernel, bias, conv.stride, conv.padding, conv.dilation, conv.groups)

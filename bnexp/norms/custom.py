@@ -100,6 +100,7 @@ class CustomNorm(nn.Module):
         for name, start in {"running_mean": torch.zeros, "running_var": torch.ones}.items():
             self.register_buffer(name, start(num_features) if track_running_stats else None)
         self.register_buffer("num_batches_tracked", torch.tensor(0) if track_running_stats else None)
+        self.register_load_state_dict_pre_hook(_keep_count)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.num_features)
@@ -146,15 +147,16 @@ class CustomNorm(nn.Module):
         value_C = batch[1] if self.biased else moments.unbiased(batch[1], n)
         moments.move(buffers[1], value_C, momentum)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
-    ) -> None:
-        if (local_metadata.get("version") or 1) < 2 and self.num_batches_tracked is not None:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
-
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
             f"track_running_stats={self.track_running_stats}{', running_var=biased' if self.biased else ''}"
         )
+
+
+def _keep_count(
+    norm: CustomNorm, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *_: Any
+) -> None:
+    """Take states of version 1, of before torch counted batches: the count stays what it is."""
+    if (local_metadata.get("version") or 1) < 2 and norm.num_batches_tracked is not None:
+        state_dict.setdefault(prefix + "num_batches_tracked", norm.num_batches_tracked)

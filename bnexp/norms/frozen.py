@@ -46,6 +46,7 @@ class FrozenNorm(nn.Module):
         self.num_features, self.eps = num_features, eps
         for name, value in {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}.items():
             self.register_buffer(name, torch.full((num_features,), value))
+        self.register_load_state_dict_pre_hook(_drop_count)  # type: ignore[no-untyped-call]
 
     def forward(self, x: Tensor) -> Tensor:
         check_input(x, self.num_features)
@@ -53,9 +54,10 @@ class FrozenNorm(nn.Module):
         rstd_C = moments.inverse_std(moments.cast(self.running_var, wide), self.eps)
         return moments.normalized_from(x, self.running_mean, rstd_C, self.weight, self.bias)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        state_dict.pop(prefix + "num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
+
+
+def _drop_count(norm: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Take the state of a batch norm, which has counted its batches."""
+    state_dict.pop(prefix + "num_batches_tracked", None)

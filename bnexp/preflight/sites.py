@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnexp.engine.evaluate import evaluation_mode
 from bnexp.models.part_names import norm_places
 from bnexp.norms.modifiers.freeze import Freezable
 from bnexp.norms.modifiers.ghost import batches_measured
+
+# norms of torch's that take their statistics from the batch; they declare no traits
+TORCHS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class NormSite:
 
 
 def _has(norm: nn.Module, trait: str) -> bool:
-    return isinstance(norm, _BatchNorm) or bool(getattr(norm, trait, False))
+    return isinstance(norm, TORCHS) or bool(getattr(norm, trait, False))
 
 
 def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[NormSite]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.models.dropout import Dropout
-from bnexp.models.weight_standardization import StandardizedConv2d, standardized
+from bnexp.models.weight_standardization import convolve, kernel
 
 MOST_EXAMPLES = 64
 DROPOUTS = (Dropout, nn.Dropout)
@@ -124,10 +124,7 @@ def _through(weight: nn.Linear | nn.Conv2d, noise: Tensor) -> Tensor:
     """Return the variance of the outputs for independent noise in the inputs: each weight counts squared."""
     if isinstance(weight, nn.Linear):
         return F.linear(noise, weight.weight.square())
-    kernel = standardized(weight.weight) if isinstance(weight, StandardizedConv2d) else weight.weight
-    # not its own, which would standardize the squares
-    spread: Tensor = nn.Conv2d._conv_forward(weight, noise, kernel.square(), None)
-    return spread
+    return convolve(weight, noise, kernel(weight, weight.weight).square())
 
 
 def _ratio(trail: _Trail) -> float:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
+from bnexp import private
 from bnexp.protocols import Batch, Measurement, Reading
 
 
@@ -36,7 +37,6 @@ class GradientNorm:
         # kept, because to walk through the modules takes as long as to compute the norm
         self._parameters = self._parameters or list(model.parameters())
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        # what torch.nn.utils.get_total_norm does on accelerators; on the CPU it makes a call for each tensor
-        norms = torch._foreach_norm(gradients) if gradients else (torch.zeros(()),)
+        norms = private.norms(gradients) if gradients else [torch.zeros(())]
         norm = torch.linalg.vector_norm(torch.stack(norms)).reshape(1)
         return [Reading(norm, lambda values: Measurement({"grad_norm": values[0]}))]

@@ -39,6 +39,7 @@ class LayerProbe:
     Args:
         layers: the modules to look at, of the network that `watching` gets.
         autocast: the number format of the training passes, for the copy's pass.
+        compiled: whether the network is compiled.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class LayerProbe:
         observers: Sequence[Observer],
         intervals: Intervals,
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        compiled: bool = False,
     ) -> None:
         self._layers, self._observers = layers, observers
-        self._intervals, self._autocast = intervals, autocast
+        self._intervals, self._autocast, self._compiled = intervals, autocast, compiled
 
     def due(self, step: int) -> bool:
         due = self._intervals.at(step)
@@ -60,12 +62,12 @@ class LayerProbe:
         due = self._intervals.at(step)
         for observer in self._observers:
             observer.begin(due)
-        if model._compiled_call_impl is None:
-            with self._tapped(model, self._layers):
-                yield
-        else:
+        if self._compiled:
             self._rehearse(model, batch)
             yield
+        else:
+            with self._tapped(model, self._layers):
+                yield
 
     def measure(self, model: nn.Module, step: int) -> list[Reading]:
         return [reading for observer in self._observers for reading in observer.readings()]

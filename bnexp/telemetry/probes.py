@@ -31,13 +31,14 @@ def probes(
     channels: Sequence[int],
     max_megabytes: float,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    compiled: bool = False,
 ) -> tuple[list[Probe], list[str]]:
     """Return the probes to run on `model`, and notes on what they leave out.
 
     Args:
         model: the network as it will be trained, on its device; the probes keep its modules.
         norms: its norms' places by qualified name.
-        autocast: the number format of its training passes.
+        autocast: the number format of its training passes; compiled: whether it is compiled.
         The others are `bnexp.config.Telemetry`'s.
     Raises:
         ConfigError: a pattern that picks nothing, a channel below 0, or no room at all.
@@ -57,7 +58,7 @@ def probes(
     intervals = Intervals(scalars_every, histograms_every)
     found: list[Probe] = [
         GradientNorm(scalars_every),
-        LayerProbe(norms, [activations, running], intervals, autocast),
+        LayerProbe(norms, [activations, running], intervals, autocast, compiled),
         GradientProbe(parameters, intervals),
     ]
     return found, notes

@@ -35,7 +35,7 @@ def test_an_error_ends_what_runs() -> None:
 
 @pytest.fixture(scope="module", params=["forkserver", "spawn"])
 def two(request: pytest.FixtureRequest) -> Iterator[Pool]:
-    """A pool of two workers, forked from a process that has loaded torch, or new ones that do not load it here."""
+    """A pool of two workers: forks of a process that has loaded torch, or new ones, here without torch."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "spawn":
             patch.setattr(pool.worker, "begin", os.getpid)

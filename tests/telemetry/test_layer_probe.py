@@ -273,7 +273,8 @@ def test_a_compiled_network_is_shown_and_trained_as_if_nobody_looked():
     torch.compiler.reset()
     model = noisy()
     model.compile()
-    probe, recorder = recording(model)
+    recorder = Recorder()
+    probe = LayerProbe(norm_places(model), [recorder], Intervals(1, 1), compiled=True)
     watched_state = train(model, probe)
     assert all(torch.equal(a, b) for a, b in zip(watched_state, bare_state, strict=True))
     assert traces(model) == 0
@@ -290,7 +291,7 @@ def compiled_and_looked_at(autocast):
     model = noisy()
     model.compile(backend="eager")  # the backend does not matter: nothing is compiled until a pass
     recorder = Recorder()
-    probe = LayerProbe(norm_places(model), [recorder], Intervals(1, 1), autocast)
+    probe = LayerProbe(norm_places(model), [recorder], Intervals(1, 1), autocast, compiled=True)
     inputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
     with probe.watching(model, watched.Batch(inputs, torch.zeros(6)), 0):
         pass

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.compiler import is_compiling
 
+from bnexp import private
 from bnexp.norms.arithmetic import core
 
 CORES = ("auto", "eager")
@@ -22,11 +23,11 @@ def usable(x: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> bool:
     torch computes.
     """
     return (
-        _written(x)
+        not _recorded()  # first, because what torch.func wraps has no memory to ask for
+        and _written(x)
         and (x.is_contiguous() or _channels_last(x))
         and (weight_C is None or _plain(weight_C))
         and (bias_C is None or _plain(bias_C))
-        and not _recorded()
         and core.load() is not None
     )
 
@@ -43,13 +44,13 @@ def movable(*vectors_C: Tensor) -> bool:
 
 def _recorded() -> bool:
     """Whether operations are transformed or written down as they run: what is not one of torch's is lost."""
-    return torch._C._are_functorch_transforms_active() or torch._C._len_torch_dispatch_stack() > 0
+    return private.transforms_active() or private.modes_active()
 
 
 def _written(v: Tensor) -> bool:
     """Whether the CPU's memory holds float32 values: not negated when read, nor zeros without memory."""
     plain = type(v) in PLAIN and v.dtype is torch.float32 and v.is_cpu
-    return plain and not v.is_neg() and not v._is_zerotensor()
+    return plain and not v.is_neg() and v.data_ptr() != 0
 
 
 def _plain(v: Tensor) -> bool:

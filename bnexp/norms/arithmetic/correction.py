@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function, forward_ad
+from torch.autograd import Function
 from torch.compiler import is_compiling
 
+from bnexp import private
 from bnexp.norms.arithmetic import compiled, moments
 from bnexp.norms.arithmetic.derivatives import Gradient, normalize_by_batch
 
@@ -58,8 +59,8 @@ def normalize_rescaled(
 
 
 def _plain(x: Tensor) -> bool:
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    return not (is_compiling() or transformed) and x.numel() > 0
+    special = is_compiling() or private.transforms_active() or private.dual_level_active()
+    return not special and x.numel() > 0
 
 
 def _shift(d_C: Tensor, weight_C: Tensor | None, bias_C: Tensor | None) -> Tensor:

@@ -68,7 +68,20 @@ def _in_order(sequence: nn.Sequential) -> bool:
 
 def _stands_alone(layer: nn.Module, uses: Counter[nn.Module]) -> bool:
     """Whether the layer stands in one place, with nothing hooked to it that would go on after folding."""
-    return uses[layer] == 1 and not layer._forward_hooks and not layer._forward_pre_hooks
+    return uses[layer] == 1 and not _hooked(layer)
+
+
+def _hooked(layer: nn.Module) -> bool:
+    """Whether the layer has hooks: whether one more is not alone, which the handle of that one can tell."""
+    handles = layer.register_forward_hook(_nothing), layer.register_forward_pre_hook(_nothing)
+    try:
+        return any(len(handle.hooks_dict_ref() or ()) > 1 for handle in handles)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _nothing(*_: Any) -> None: ...
 
 
 def _is_affine(norm: Any, before: Any) -> bool:

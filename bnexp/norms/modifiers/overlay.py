@@ -39,8 +39,7 @@ def buffers(layer: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
     return [
         (module, name, buffer)
         for module in layer.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
+        for name, buffer in module.named_buffers(recurse=False, remove_duplicate=False)
     ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic import moments
+from bnexp.norms.handling.overlay import buffers
 
 BUFFERS = ("running_mean", "running_var")
 
@@ -45,7 +46,8 @@ def tracking(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _statistics(layer: nn.Module) -> list[str]:
-    return [name for name in BUFFERS if isinstance(layer._buffers.get(name), Tensor)]
+    own = dict(layer.named_buffers(recurse=False, remove_duplicate=False))
+    return [name for name in BUFFERS if name in own]
 
 
 @contextmanager
@@ -170,17 +172,12 @@ def _write(layer: nn.Module, population: Population) -> None:
 def _preserved(model: nn.Module) -> Iterator[None]:
     """Give every module its mode and every buffer its tensor and value back, whatever happens."""
     modes = [(module, module.training) for module in model.modules()]
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    before = [(module, name, buffer, buffer.clone()) for module, name, buffer in buffers(model)]
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
         with torch.no_grad():
-            for module, name, buffer, value in buffers:
-                module._buffers[name] = buffer.copy_(value)
+            for module, name, buffer, value in before:
+                setattr(module, name, buffer.copy_(value))
