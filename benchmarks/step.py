@@ -39,10 +39,10 @@ from bnexp.models.init import initialize
 from bnexp.models.part_names import norm_places
 from bnexp.norms.contract.traits import bind
 from bnexp.protocols import Split
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 EXAMPLES = 20_000
 CPU = torch.device("cpu")
@@ -137,7 +137,7 @@ class EngineArm:
 
     def __call__(self, steps: int) -> float:
         run = Path(tempfile.mkdtemp(dir=self._folder))
-        with RunWriter(MetricsFile(run / "metrics.jsonl"), TensorBoardWriter(run)) as writer:
+        with RunWriter(MetricsFile(run / "metrics.jsonl"), EventFile(run, start=0)) as writer:
             motion = self._motion(writer, steps)
             start = time.perf_counter()
             fit(motion)

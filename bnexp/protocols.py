@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bnexp.statuses import Status
+
+if TYPE_CHECKING:  # what has no tensors, such as a measurement, is made and read without waiting for torch
+    from torch import Tensor, nn
 
 
 class NormFactory(Protocol):

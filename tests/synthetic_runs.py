@@ -15,9 +15,9 @@ import yaml
 from bnexp.protocols import Histogram, Measurement
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.distribution import Distribution, distribution
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 METRICS = ("accuracy_test", "loss_test", "accuracy_val")
 LAYERS = ("conv1", "dense1")
@@ -94,7 +94,7 @@ def write_run(
     folder.mkdir(parents=True)
     run = RunDirectory(folder)
     run.write_config(yaml.safe_dump(dict(config), sort_keys=False))
-    with RunWriter(MetricsFile(run.metrics_file), TensorBoardWriter(folder)) as writer:
+    with RunWriter(MetricsFile(run.metrics_file), EventFile(folder, start=0)) as writer:
         for step, row in rows.items():
             writer.write(step, row, epoch=step / 100, examples=64 * step)
     if result is not None:

@@ -15,6 +15,7 @@ from bnexp.analysis.averages import Average, averages
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import Record
 from bnexp.errors import CheckpointError
+from bnexp.protocols import Measurement
 from bnexp.runs.directory import STAMP
 from bnexp.runs.events import read_knobs
 from bnexp.runs.reading import read_metrics
@@ -115,15 +116,15 @@ def _write(mean: Mean, path: Path, banded: Sequence[str]) -> None:
             if has_band(tag):
                 row |= zip(band(tag), (value - std, value + std), strict=True)
     path.mkdir()
-    with closing(EventFile(path, purge_step=0, flush_s=60)) as events:
+    with closing(EventFile(path, start=0, flush_s=60)) as events:
         if mean.knobs:
-            events.add_summary(session_start(mean.knobs), 0)
+            events.add(session_start(mean.knobs), 0)
         if banded:
-            events.add_summary(seeds_layout(banded), 0)
+            events.add(seeds_layout(banded), 0)
         for step in sorted(rows):
-            events.add_scalars(rows[step], step)
+            events.write(step, Measurement(rows[step]))
         if mean.knobs:
-            events.add_summary(session_end("finished"), 0)
+            events.add(session_end("finished"), 0)
 
 
 def _names(records: Sequence[Record]) -> list[str]:

@@ -23,15 +23,13 @@ from bnexp.runs.directory import RunDirectory
 from bnexp.runs.index import answered
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import ANSWERED, is_open
-from bnexp.sweeps import trials
-from bnexp.sweeps.combine import Request, combinations
+from bnexp.sweeps.combinations import Request, combinations, read_trials
 from bnexp.sweeps.follow import followed, stoppable
 from bnexp.sweeps.gpus import number_of_gpus
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
 from bnexp.sweeps.launch import check, launch
-from bnexp.sweeps.plan import plan
-from bnexp.sweeps.pool import Each, here, workers
-from bnexp.sweeps.trying import Tried, tried
+from bnexp.sweeps.plan import Combination, build, plan
+from bnexp.sweeps.pool import Each, in_this_process, workers
 
 PATIENCE_S = 8.0  # more than `bnexp.sweeps.worker` gives a run whose launcher has died
 
@@ -58,14 +56,14 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
     hydra_words = completed(words, options.jobs)
     if sweeper(hydra_words) is not None:
         return _search(own, plugins, hydra_words, options)
-    rows = trials.read(Path(options.trials)) if options.trials else [[]]
+    rows = read_trials(Path(options.trials)) if options.trials else [[]]
     request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
     with workers(None if options.print_trials else options.jobs) as each:
         combined = combinations(request)
         check(hydra_words)
         console = wide_console()
         with console.status(f"planning {len(combined)} combinations"):
-            planned = plan(request, _tried(combined, plugins, each))
+            planned = plan(request, _build(combined, plugins, each))
         recorded = sweeps.read(planned.path) if planned.path.exists() else planned
         if options.print_trials:
             _print_trials(console, recorded, _open_jobs(recorded, options.needed)[0], options.jobs or 1)
@@ -75,21 +73,21 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int
         return run(recorded, hydra_words, console, options)
 
 
-def _tried(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Tried]:
-    """Try all combinations, in the workers if there are not several GPUs, of which each is to see one."""
-    (gpus,) = each(number_of_gpus, [None])
+def _build(combined: list[list[str]], plugins: Sequence[str], each: Each) -> list[Combination]:
+    """Build all combinations, in the workers if there are not several GPUs, of which each is to see one."""
     try:
-        return (each if gpus < 2 else here)(partial(tried, plugins=plugins), combined)
+        (gpus,) = each(number_of_gpus, [None])
+        return (each if gpus < 2 else in_this_process)(partial(build, plugins=plugins), combined)
     except BrokenProcessPool as error:
         raise ConfigError(
-            "a process died while it tried a combination, perhaps for want of memory: take a smaller --jobs"
+            "a process died while it built a combination, perhaps for want of memory: take a smaller --jobs"
         ) from error
 
 
 def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: Options) -> int:
     """Run the jobs of a recorded sweep that have no answer yet."""
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
-    _tell_dropped(console, recorded)
+    _say_what_was_dropped(console, recorded)
     todo, known = _open_jobs(recorded, options.needed)
     if options.needed:
         for job, found in known.items():
@@ -101,7 +99,7 @@ def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: 
         recorded.stop_file.unlink(missing_ok=True)
         with stoppable(recorded), followed(recorded, todo, console):
             launch(recorded, todo, hydra_words, fail_fast=options.fail_fast)
-    return _summed_up(recorded, console, options.jobs)
+    return _sum_up(recorded, console, options.jobs)
 
 
 def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: Options) -> int:
@@ -112,7 +110,7 @@ def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[st
 
     with workers(options.jobs):
         found = search(rewrite(own), plugins, hydra_words)
-    return _summed_up(found, wide_console())
+    return _sum_up(found, wide_console())
 
 
 def _settled(recorded: Sweep) -> dict[int, str]:
@@ -142,13 +140,13 @@ def _print_trials(console: Console, recorded: Sweep, todo: Collection[int], at_a
     told |= {job: f"{taken:.1f}" for job, taken in seconds.items()}
     rows = [[str(job + 1), text, recorded.title(job)] for job, text in told.items()]
     columns.show(console, ("job", "seconds", "words"), rows, right=(0, 1), narrow="names")
-    _tell_dropped(console, recorded)
+    _say_what_was_dropped(console, recorded)
     total = estimate.readable(sum(seconds.values()) / at_a_time)
     length = f"about {total} of training steps with {at_a_time} at a time"
     console.print(f"{len(todo)} jobs, {length}", highlight=False)
 
 
-def _tell_dropped(console: Console, recorded: Sweep) -> None:
+def _say_what_was_dropped(console: Console, recorded: Sweep) -> None:
     for dropped in recorded.dropped:
         words = escape(" ".join(dropped.words))
         console.print(
@@ -156,7 +154,7 @@ def _tell_dropped(console: Console, recorded: Sweep) -> None:
         )
 
 
-def _summed_up(recorded: Sweep, console: Console, jobs: int | None = None) -> int:
+def _sum_up(recorded: Sweep, console: Console, jobs: int | None = None) -> int:
     statuses, runs = recorded.statuses(), recorded.runs()
     latest = {event.job: event.what for event in recorded.events()}
     metric = metrics.of("accuracy/test")
@@ -176,10 +174,10 @@ def _summed_up(recorded: Sweep, console: Console, jobs: int | None = None) -> in
         )
     headers = ("words", "status", metric.title, "run")
     columns.show(console, headers, rows, right=(2,), narrow="names")
-    return _told_next(recorded, statuses, console, jobs)
+    return _say_what_next(recorded, statuses, console, jobs)
 
 
-def _told_next(recorded: Sweep, statuses: Mapping[int, str], console: Console, jobs: int | None) -> int:
+def _say_what_next(recorded: Sweep, statuses: Mapping[int, str], console: Console, jobs: int | None) -> int:
     """Say how to go on, and return the exit code."""
     stopped = recorded.stop_file.exists()
     recorded.stop_file.unlink(missing_ok=True)

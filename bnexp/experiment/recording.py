@@ -8,11 +8,11 @@ from bnexp.engine.evaluate import predict
 from bnexp.experiment.assembly import Parts
 from bnexp.runs.directory import RunDirectory
 from bnexp.telemetry.custom_scalars import layout
-from bnexp.telemetry.hparams import knobs, session_start
+from bnexp.telemetry.event_file import EventFile
+from bnexp.telemetry.hparams import knobs, session_start, take_back_end
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.pages import config_page, confusion, confusion_image, input_images
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 
 class Recording:
@@ -25,7 +25,9 @@ class Recording:
     def __init__(self, directory: RunDirectory, config: TrainConfig, resume_step: int | None) -> None:
         self._config = config
         metrics = MetricsFile(directory.metrics_file, resume_step)
-        self._board = TensorBoardWriter(directory.path, resume_step)
+        if resume_step is not None:
+            take_back_end(directory.path)
+        self._board = EventFile(directory.path, start=resume_step or 0)
         self.writer = RunWriter(metrics, self._board)
 
     def open_pages(self, parts: Parts, command: str) -> None:

@@ -94,11 +94,11 @@ def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> s
         outcome = experiment.run(
             ready, directory, Quiet(), resumed=earlier is not None, command=sweep.command(job)
         )
-        sweep.add(job, "ended", directory.path.resolve(), told(outcome))
+        sweep.add(job, "ended", directory.path.resolve(), ending(outcome))
     return outcome.status
 
 
-def told(outcome: Outcome) -> str:
+def ending(outcome: Outcome) -> str:
     """Return the end of a run in a few words."""
     metric = metrics.of("accuracy/test")
     value = outcome.metrics.get(metric.name)

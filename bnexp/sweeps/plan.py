@@ -4,21 +4,57 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
 from bnexp.composition import words
-from bnexp.errors import ConfigError
+from bnexp.errors import BnexpError, ConfigError
 from bnexp.runs.directory import SWEEPS
-from bnexp.runs.identity import slug
+from bnexp.runs.identity import config_hash, slug
 from bnexp.runs.sweeps import Dropped, Job, Sweep
-from bnexp.sweeps.combine import Request
-from bnexp.sweeps.trying import Tried
+from bnexp.sweeps.combinations import Request
 
 
-def plan(request: Request, found: Iterable[Tried]) -> Sweep:
-    """Return the sweep that `request` asks for, of its combinations as `found`; nothing is written.
+@dataclass(frozen=True)
+class Combination:
+    """Words that go together, and the job that they make, or why they make none.
+
+    `wrong` are mistakes in the words. `impossible` tells why words that are right alone cannot be built
+    together.
+    """
+
+    words: list[str]
+    job: Job | None = None
+    wrong: Sequence[str] = ()
+    impossible: Sequence[str] = ()
+
+
+def build(words: list[str], plugins: Sequence[str]) -> Combination:
+    """Compose and build one combination, in whatever process; nothing is written."""
+    # Here and not above: the process that launches a sweep needs no torch, its workers have it.
+    from bnexp.composition.compose import as_yaml, compose
+    from bnexp.experiment import run as experiment
+
+    try:
+        composition = compose(words, plugins)
+    except ConfigError as error:
+        return Combination(words, wrong=error.problems)
+    wrong = list(composition.problems)
+    if composition.config.output_dir is not None:
+        wrong.append("output_dir names one folder; leave it out of a sweep and use runs_dir")
+    if wrong:
+        return Combination(words, wrong=wrong)
+    try:
+        with experiment.prepared(composition, in_sweep=True) as ready:
+            return Combination(words, Job(words, config_hash(asdict(ready.config)), as_yaml(ready.config)))
+    except BnexpError as error:
+        return Combination(words, impossible=str(error).splitlines())
+
+
+def plan(request: Request, combinations: Iterable[Combination]) -> Sweep:
+    """Return the sweep that `request` asks for, of its combinations as they were built; nothing is written.
 
     A combination that describes the same computation as one before it is dropped. So is one that cannot be
     built, if each of its words works in another one: `norm=custom,group batch_size=1,8` leaves out batch norm
@@ -27,10 +63,10 @@ def plan(request: Request, found: Iterable[Tried]) -> Sweep:
     Raises:
         ConfigError: a word is wrong, or works in no combination; holds all reasons.
     """
-    found = list(found)
-    made = [each.job for each in found if each.job]
-    impossible = [each for each in found if each.impossible]
-    _refuse(line for each in found for line in each.wrong)
+    combinations = list(combinations)
+    made = [each.job for each in combinations if each.job]
+    impossible = [each for each in combinations if each.impossible]
+    _refuse(line for each in combinations for line in each.wrong)
     working = {word for job in made for word in job.words}
     if not made:
         _refuse(line for each in impossible for line in each.impossible)

@@ -34,8 +34,8 @@ class Each(Protocol):
     def __call__(self, function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]: ...
 
 
-def here(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
-    """Call `function` in this process."""
+def in_this_process(function: Callable[[Given], Made], items: Sequence[Given]) -> list[Made]:
+    """Call `function` on each item here."""
     return list(map(function, items))
 
 
@@ -46,7 +46,7 @@ def workers(jobs: int | None) -> Iterator[Each]:
     Calls run in this process where there are no two jobs at a time.
     """
     if jobs is None or jobs < 2:
-        yield here
+        yield in_this_process
         return
     with opened(jobs) as pool:
         yield pool.each

@@ -25,7 +25,7 @@ from bnexp.runs.identity import config_hash, slug
 from bnexp.runs.reading import read_config
 from bnexp.runs.sweeps import Job, Sweep
 from bnexp.sweeps.follow import stoppable
-from bnexp.sweeps.job import Quiet, told
+from bnexp.sweeps.job import Quiet, ending
 from bnexp.sweeps.launch import multirun
 from bnexp.sweeps.worker import stopping_with, work_in
 
@@ -59,7 +59,7 @@ class Trial:
             print(f"[trial {trial + 1}] {' '.join(words)}  failed: {error}", flush=True)
             raise
         worth = outcome.metrics.get(OBJECTIVES[self.direction])
-        print(f"[trial {trial + 1}] {' '.join(words)}  {told(outcome)}", flush=True)
+        print(f"[trial {trial + 1}] {' '.join(words)}  {ending(outcome)}", flush=True)
         if outcome.status == "interrupted":  # a part of a run is worth nothing to the sweeper
             raise KeyboardInterrupt
         return WORST[self.direction] if outcome.status == "diverged" or worth is None else worth
@@ -72,7 +72,7 @@ class Trial:
             directory = experiment.new_directory(ready.config)
             sweep.add(trial, "started", directory.path.resolve(), shlex.join(words))
             outcome = experiment.run(ready, directory, Quiet())
-            sweep.add(trial, "ended", directory.path.resolve(), told(outcome))
+            sweep.add(trial, "ended", directory.path.resolve(), ending(outcome))
         return outcome
 
 

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnexp.protocols import Reading
-from bnexp.telemetry.counting import ACTIVATIONS, Counted, count
+from bnexp.protocols import Measurement, Reading
+from bnexp.telemetry.counting import ACTIVATIONS, Counted, count, histograms
 from bnexp.telemetry.intervals import Due
 from bnexp.telemetry.percentiles import PERCENTILES, Sampler, percentiles
-from bnexp.telemetry.readings import histograms, scalars
 
 
 class Activations:
@@ -50,9 +49,9 @@ class Activations:
         found = []
         if self._samples:
             tags = [tag for side in self._samples for tag in self._percentile_tags[side]]
-            found.append(scalars(tags, percentiles(list(self._samples.values())).flatten()))
+            found.append(_scalars(tags, percentiles(list(self._samples.values())).flatten()))
         if self._non_finite:
-            found.append(scalars(list(self._non_finite), torch.stack(list(self._non_finite.values()))))
+            found.append(_scalars(list(self._non_finite), torch.stack(list(self._non_finite.values()))))
         if self._counts:
             found.append(histograms(self._counts, self._non_finite_tags))
         return found
@@ -62,3 +61,7 @@ class Activations:
             self._samples[side] = self._sample(values)
         if self._due.histograms:
             self._counts[f"activation/{side}"] = count(values, ACTIVATIONS)
+
+
+def _scalars(tags: Sequence[str], values: Tensor) -> Reading:
+    return Reading(values, lambda numbers: Measurement(dict(zip(tags, numbers, strict=True))))

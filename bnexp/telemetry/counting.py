@@ -14,13 +14,13 @@ outermost buckets.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bnexp.protocols import Histogram
+from bnexp.protocols import Histogram, Measurement, Reading
 
 BUCKETS = 63
 WIDTH = BUCKETS + 5  # the counts, the non-finite values, minimum, maximum, sum, sum of squares
@@ -120,3 +120,24 @@ def histogram(numbers: Sequence[float], grid: Grid) -> tuple[Histogram, int]:
     if not any(counts):
         minimum = maximum = math.nan
     return Histogram(grid.limits, counts, minimum, maximum, total, sum_squares), int(non_finite)
+
+
+def histograms(counted: Mapping[str, Counted], non_finite: Mapping[str, str]) -> Reading:
+    """Return the reading of one histogram for each tag.
+
+    Args:
+        counted: by tag; at least one.
+        non_finite: the scalar tag under which a histogram's non-finite values are told, by its tag.
+    """
+    tags = list(counted)
+
+    def decode(numbers: list[float]) -> Measurement:
+        found = Measurement()
+        for index, tag in enumerate(tags):
+            share = numbers[index * WIDTH : (index + 1) * WIDTH]
+            found.histograms[tag], left_out = histogram(share, counted[tag].grid)
+            if tag in non_finite:
+                found.scalars[non_finite[tag]] = left_out
+        return found
+
+    return Reading(torch.cat([one.numbers for one in counted.values()]), decode)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from typing import Any
+
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.custom_scalar import metadata  # type: ignore[import-untyped]
+from tensorboard.plugins.custom_scalar.layout_pb2 import (  # type: ignore[import-untyped]
+    Category,
+    Chart,
+    Layout,
+    MarginChartContent,
+    MultilineChartContent,
+)
+from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
+
+from bnexp.telemetry.summaries import of_plugin
 
 from bnexp import metrics
 
@@ -28,7 +40,7 @@ OVER_SEEDS = {
 }
 
 
-def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
+def layout(layers: Sequence[str], tracking: Sequence[str]) -> Summary:
     """Return the summary that lays the page out; of charts that several runs ask for, TensorBoard shows one.
 
     Percentiles are one band a layer, from the 15th to the 85th around the 50th, before the norm and after it.
@@ -37,8 +49,6 @@ def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
         layers: the places of norms, by qualified name, in the order of the network.
         tracking: those with running statistics, whose chosen channels get a chart each.
     """
-    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout  # type: ignore[import-untyped]
-
     categories = [_category("metrics", [_lines(*chart) for chart in OVERVIEW.items()])]
     for side, title in (("in", "before the norm"), ("out", "after the norm")):
         bands = [_percentiles(layer, f"percentile/{layer}/{side}") for layer in _as_shown(layers)]
@@ -49,7 +59,7 @@ def layout(layers: Sequence[str], tracking: Sequence[str]) -> Any:
     for buffer, title in (("running_mean", "running mean"), ("running_var", "running variance")):
         traces = [_lines(layer, rf"{buffer}/{re.escape(layer)}/channel_\d+$") for layer in tracking]
         categories.append(_category(f"{title} of single channels", traces))
-    return _summary(Layout(category=[category for category in categories if category.chart]))
+    return _summary(categories)
 
 
 def band(tag: str) -> tuple[str, str]:
@@ -62,20 +72,18 @@ def has_band(tag: str) -> bool:
     return any(re.fullmatch(pattern, tag) for patterns in OVER_SEEDS.values() for pattern in patterns)
 
 
-def seeds_layout(tags: Collection[str]) -> Any:
+def seeds_layout(tags: Collection[str]) -> Summary:
     """Return the summary that gives the means over seeds their charts: a band for each of `tags` with one.
 
     All runs of means need the same: of a part of the page that two layouts share, TensorBoard (2.21) loses
     the charts that only the second one has.
     """
-    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-
     categories = []
     for title, patterns in OVER_SEEDS.items():
         found = [tag for pattern in patterns for tag in tags if re.fullmatch(pattern, tag)]
         charts = [_margin(tag, tag, *band(tag)) for tag in _as_shown(found)]
         categories.append(_category(f"mean ± std over seeds: {title}", charts))
-    return _summary(Layout(category=[category for category in categories if category.chart]))
+    return _summary(categories)
 
 
 def _as_shown(names: Sequence[str]) -> list[str]:
@@ -86,37 +94,25 @@ def _as_shown(names: Sequence[str]) -> list[str]:
     return [name for at in range(0, len(names), PAGE) for name in reversed(names[at : at + PAGE])]
 
 
-def _category(title: str, charts: Sequence[Any]) -> Any:
-    from tensorboard.plugins.custom_scalar.layout_pb2 import Category
-
+def _category(title: str, charts: Sequence[Chart]) -> Category:
     return Category(title=title, chart=charts)
 
 
-def _lines(title: str, pattern: str) -> Any:
+def _lines(title: str, pattern: str) -> Chart:
     """Return a chart with a line for each tag that begins with a match of `pattern`."""
-    from tensorboard.plugins.custom_scalar.layout_pb2 import Chart, MultilineChartContent
-
     return Chart(title=title, multiline=MultilineChartContent(tag=[pattern]))
 
 
-def _percentiles(title: str, prefix: str) -> Any:
+def _percentiles(title: str, prefix: str) -> Chart:
     return _margin(title, f"{prefix}/50", f"{prefix}/15", f"{prefix}/85")
 
 
-def _margin(title: str, value: str, lower: str, upper: str) -> Any:
-    from tensorboard.plugins.custom_scalar.layout_pb2 import Chart, MarginChartContent
-
+def _margin(title: str, value: str, lower: str, upper: str) -> Chart:
     series = MarginChartContent.Series(value=value, lower=lower, upper=upper)
     return Chart(title=title, margin=MarginChartContent(series=[series]))
 
 
-def _summary(layout: Any) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-    from tensorboard.plugins.custom_scalar import metadata  # type: ignore[import-untyped]
-    from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
-
-    tensor = make_tensor_proto(layout.SerializeToString())
-    value = Summary.Value(
-        tag=metadata.CONFIG_SUMMARY_TAG, metadata=metadata.create_summary_metadata(), tensor=tensor
-    )
-    return Summary(value=[value])
+def _summary(categories: Sequence[Category]) -> Summary:
+    page = Layout(category=[category for category in categories if category.chart])
+    tensor = make_tensor_proto(page.SerializeToString())
+    return of_plugin(metadata.CONFIG_SUMMARY_TAG, metadata.create_summary_metadata(), tensor)

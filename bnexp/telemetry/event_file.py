@@ -13,48 +13,62 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import google_crc32c
 import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+from bnexp.protocols import Measurement
+from bnexp.telemetry.summaries import of_histograms
 
 VERSION = "brain.Event:2"
+FLUSH_S = 10  # a killed run loses no more than this; the library's own default is two minutes
 
 
 class EventFile:
     """A new event file in `folder`, readable by TensorBoard while it grows.
 
+    A run's are in its own folder: no folder, and so no other run in TensorBoard's list. Values are float32
+    there; not-a-number and infinities are kept.
+
     Args:
-        purge_step: TensorBoard forgets what earlier files of the folder hold at this step and later.
+        start: the first step. TensorBoard forgets what earlier files of the folder hold at this step and
+            later, so this step's row must be written again. (A new run too says 0: at a first start
+            TensorBoard's slow loader forgets nothing.) None forgets nothing.
         flush_s: seconds after which a record written is on disk, at the latest with the next one.
         suffix: ends the file's name.
     """
 
-    def __init__(self, folder: Path, *, purge_step: int | None, flush_s: float, suffix: str = "") -> None:
-        # Here and not above: reading a run must not wait for TensorBoard.
-        from tensorboard.compat.proto import event_pb2  # type: ignore[import-untyped]
-
-        self._proto: Any = event_pb2
+    def __init__(
+        self, folder: Path, *, start: int | None, flush_s: float = FLUSH_S, suffix: str = ""
+    ) -> None:
+        if start is not None:
+            _wait_for_a_later_second(folder)
+        self._start = start or 0
         self._file = _new_file(folder, suffix)
         self._flush_s, self._flushed_at = flush_s, time.monotonic()
         self._rows: dict[tuple[str, ...], _Row] = {}
-        self._write(event_pb2.Event(file_version=VERSION))
-        if purge_step is not None:
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
-            self._write(event_pb2.Event(step=purge_step, session_log=start))
+        self._write(Event(file_version=VERSION))
+        if start is not None:
+            self._write(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
-    def add_summary(self, summary: Any, step: int) -> None:
-        """Write a `Summary` of any kind."""
-        self._write(self._proto.Event(step=step, summary=summary))
+    def write(self, step: int, measurement: Measurement) -> None:
+        """Write what was measured at `step`; a histogram that counts nothing is left out."""
+        if measurement.scalars:
+            self._write_scalars(measurement.scalars, step)
+        if any(any(histogram.counts) for histogram in measurement.histograms.values()):
+            self._write(Event(step=step, summary=of_histograms(measurement.histograms)))
 
-    def add_scalars(self, scalars: Mapping[str, float], step: int) -> None:
-        """Write one event for all scalars; values are float32 there, those beyond it infinite."""
-        tags = tuple(scalars)
-        if tags not in self._rows:
-            self._rows[tags] = _Row(tags)
-        head = self._proto.Event(wall_time=time.time(), step=step).SerializeToString()
-        self._write_record(head + self._rows[tags].filled(scalars.values()))
+    def add(self, summary: Summary, step: int) -> None:
+        """Write a summary of another kind: knobs, a layout of charts, text, an image.
+
+        One of a step before `start` is there already and left out.
+        """
+        if step >= self._start:
+            self._write(Event(step=step, summary=summary))
 
     def flush(self) -> None:
         """Hand everything to the system."""
@@ -64,7 +78,15 @@ class EventFile:
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, event: Any) -> None:
+    def _write_scalars(self, scalars: Mapping[str, float], step: int) -> None:
+        """Write one event for all scalars; values are float32 there, those beyond it infinite."""
+        tags = tuple(scalars)
+        if tags not in self._rows:
+            self._rows[tags] = _Row(tags)
+        head = Event(wall_time=time.time(), step=step).SerializeToString()
+        self._write_record(head + self._rows[tags].filled(scalars.values()))
+
+    def _write(self, event: Event) -> None:
         event.wall_time = time.time()
         self._write_record(event.SerializeToString())
 
@@ -80,9 +102,6 @@ class _Row:
     """The message of a row of scalars, made once: only its numbers, of four bytes each, change."""
 
     def __init__(self, tags: Sequence[str]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
-        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-
         values = [Summary.Value(tag=tag, simple_value=0) for tag in tags]
         # protobuf writes fields in the order of their numbers: a tag, then its value
         ends = np.cumsum([len(Summary(value=[value]).SerializeToString()) for value in values])
@@ -95,6 +114,14 @@ class _Row:
             numbers = np.fromiter(values, np.float64, len(values)).astype("<f4")
         self._bytes[self._places] = numbers.view(np.uint8).reshape(-1, 4)
         return self._bytes.tobytes()
+
+
+def _wait_for_a_later_second(folder: Path) -> None:
+    """TensorBoard reads a run's files in the order of their names, which start with the second they began."""
+    seconds = (file.name.split(".")[3] for file in folder.glob("events.out.tfevents.*"))
+    newest = max((int(second) for second in seconds if second.isdigit()), default=0)
+    while int(time.time()) == newest:
+        time.sleep(0.01)
 
 
 def _new_file(folder: Path, suffix: str) -> BinaryIO:

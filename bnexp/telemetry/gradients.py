@@ -1,16 +1,48 @@
-"""The gradient of each parameter, before the update."""
+"""The gradients before the update: their length together, and the values of each parameter's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
+import torch
 from torch import nn
 
-from bnexp.protocols import Batch, Reading
-from bnexp.telemetry.counting import GRADIENTS, count
+from bnexp import private
+from bnexp.protocols import Batch, Measurement, Reading
+from bnexp.telemetry.counting import GRADIENTS, count, histograms
 from bnexp.telemetry.intervals import Intervals
-from bnexp.telemetry.readings import histograms
+
+
+class GradientNorm:
+    """Measures `grad_norm`, the L2 norm over all gradients taken as one vector.
+
+    grad_norm = sqrt(sum over all parameters and elements of grad^2), 0 without gradients.
+    Gradients scaled for float16 must have been unscaled before.
+
+    Args:
+        every: steps between measurements, at least 1; None never measures.
+    """
+
+    def __init__(self, every: int | None) -> None:
+        if every is not None and every < 1:
+            raise ValueError(f"every must be at least 1 or None, got {every}")
+        self.every = every
+        self._parameters: list[nn.Parameter] = []
+
+    def due(self, step: int) -> bool:
+        return self.every is not None and step % self.every == 0
+
+    def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def measure(self, model: nn.Module, step: int) -> list[Reading]:
+        # kept, because to walk through the modules takes as long as to compute the norm
+        self._parameters = self._parameters or list(model.parameters())
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norms = private.norms(gradients) if gradients else [torch.zeros(())]
+        norm = torch.linalg.vector_norm(torch.stack(norms)).reshape(1)
+        return [Reading(norm, lambda values: Measurement({"grad_norm": values[0]}))]
 
 
 class GradientProbe:

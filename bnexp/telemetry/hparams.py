@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams import api_pb2, metadata  # type: ignore[import-untyped]
+from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import-untyped]
+    HParamsPluginData,
+    SessionEndInfo,
+    SessionStartInfo,
+)
 
 from bnexp.config import TrainConfig
 from bnexp.shorthand import NORMS, norm_values
 from bnexp.statuses import STATUSES, Status
+from bnexp.telemetry.event_file import EventFile
+from bnexp.telemetry.summaries import of_plugin
 
 GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 STUDIED = (
@@ -57,10 +68,8 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
     return {name: value for name, value in found.items() if value is not None and value != "auto"}
 
 
-def session_start(knobs: Knobs) -> Any:
+def session_start(knobs: Knobs) -> Summary:
     """Return the summary that begins a run in the table."""
-    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionStartInfo  # type: ignore[import-untyped]
-
     start = SessionStartInfo(start_time_secs=time.time())
     for name, value in knobs.items():
         kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
@@ -75,20 +84,13 @@ def end_session(folder: Path, status: Status) -> None:
     an event file of its own, so that a run that goes on after a failure can take it back: of several ends
     TensorBoard believes the first.
     """
-    from torch.utils.tensorboard import FileWriter
-
-    if STATUSES[status].board is None:
-        return
-    writer = FileWriter(str(folder), filename_suffix=END)
-    writer.add_summary(session_end(status), 0)
-    writer.close()
+    if STATUSES[status].board is not None:
+        with closing(EventFile(folder, start=None, suffix=END)) as events:
+            events.add(session_end(status), 0)
 
 
-def session_end(status: Status) -> Any:
+def session_end(status: Status) -> Summary:
     """Return the summary that ends a run in the table, with a status that TensorBoard has a name for."""
-    from tensorboard.plugins.hparams import api_pb2  # type: ignore[import-untyped]
-    from tensorboard.plugins.hparams.plugin_data_pb2 import SessionEndInfo
-
     end = SessionEndInfo(status=api_pb2.Status.Value(STATUSES[status].board), end_time_secs=time.time())
     return _summary("session_end_info", end)
 
@@ -113,17 +115,6 @@ def _momentum(value: Any) -> str:
     return "none" if value is None else f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def _summary(field: str, data: Any) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-    from tensorboard.plugins.hparams import metadata
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    return Summary(
-        value=[
-            Summary.Value(
-                tag=f"_hparams_/{field}",
-                metadata=metadata.create_summary_metadata(HParamsPluginData(**{field: data})),
-                tensor=metadata.NULL_TENSOR,
-            )
-        ]
-    )
+def _summary(field: str, data: SessionStartInfo | SessionEndInfo) -> Summary:
+    content = metadata.create_summary_metadata(HParamsPluginData(**{field: data}))
+    return of_plugin(f"_hparams_/{field}", content, metadata.NULL_TENSOR)

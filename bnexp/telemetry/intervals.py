@@ -1,8 +1,14 @@
-"""When telemetry looks, and what of it."""
+"""When telemetry looks, at what, and how often histograms fit into `telemetry.max_megabytes`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+# A bucket's limit and count are 8 bytes each, and empty ones at the ends are not written. Measured over LeNet
+# and ResNet-8 with and without norms, at the start and after 30 steps: 24 to 29 buckets a histogram.
+FILLED_BUCKETS = 40
+BYTES_PER_HISTOGRAM = 16 * FILLED_BUCKETS + 104
 
 
 @dataclass(frozen=True)
@@ -26,3 +32,28 @@ class Intervals:
 
 def _due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
+
+
+def histogram_bytes(tags: Iterable[str]) -> int:
+    """Return what one histogram for each tag takes in TensorBoard's file, with some room."""
+    return sum(BYTES_PER_HISTOGRAM + len(tag.encode()) for tag in tags)
+
+
+def histogram_interval(
+    every: int, total_steps: int, bytes_per_step: int, max_megabytes: float
+) -> tuple[int, str | None]:
+    """Return the steps between histograms that keep to `max_megabytes` (10^6 bytes), and a note if they grew.
+
+    The interval is the smallest multiple of `every` whose histograms, at steps 0, interval, 2 interval ...
+    below `total_steps`, all fit. Step 0 stays even if it does not fit alone.
+    """
+    wanted = -(-total_steps // every)
+    affordable = max(1, int(max_megabytes * 1e6 // bytes_per_step)) if bytes_per_step else wanted
+    if wanted <= affordable:
+        return every, None
+    interval = every * -(-wanted // affordable)
+    note = (
+        f"histograms are logged every {interval} steps instead of {every}, "
+        f"to keep to telemetry.max_megabytes={max_megabytes:g}"
+    )
+    return interval, note

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.plugins.text.metadata import create_summary_metadata  # type: ignore[import-untyped]
+from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
 from torch import Tensor
 
 from bnexp import metrics
+from bnexp.telemetry.summaries import of_image, of_plugin
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,19 +29,15 @@ SMALLEST_INCHES, LARGEST_INCHES = 4.0, 11.0  # TensorBoard's cards shrink large 
 INCHES_A_CLASS, INCHES_A_LETTER = 0.32, 0.08
 
 
-def config_page(command: str, config: str) -> Any:
+def config_page(command: str, config: str) -> Summary:
     """Return the summary of a text page: the command line that made the run and its resolved YAML."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-    from tensorboard.plugins.text.metadata import create_summary_metadata  # type: ignore[import-untyped]
-    from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
-
     # The command is no block, so that a long one is wrapped.
     text = f"`` {command} ``\n\n```yaml\n{config.rstrip()}\n```\n"
     metadata = create_summary_metadata(display_name="", description="")
-    return Summary(value=[Summary.Value(tag="config", metadata=metadata, tensor=make_tensor_proto(text))])
+    return of_plugin("config", metadata, make_tensor_proto(text))
 
 
-def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Any:
+def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) -> Summary:
     """Return the summary `images/train`: the first inputs of a batch as they looked, x std + mean.
 
     At most 32, eight in a row, enlarged by a whole factor; fewer where images are large.
@@ -56,7 +56,7 @@ def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     large = grid.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
     png = io.BytesIO()
     Image.fromarray((large * 255).round().byte().permute(1, 2, 0).numpy()).save(png, format="png")
-    return _image("images/train", png.getvalue(), *large.shape[1:])
+    return of_image("images/train", png.getvalue(), *large.shape[1:])
 
 
 def confusion(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
@@ -68,7 +68,7 @@ def confusion(targets: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     return torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
 
 
-def confusion_image(counts: Tensor, classes: Sequence[str], *, split: str = "test") -> Any:
+def confusion_image(counts: Tensor, classes: Sequence[str], *, split: str = "test") -> Summary:
     """Return the summary `confusion/<split>`: a cell's shade is its share of the row, its number the count.
 
     Shades go by the square root of the share, so that rare mistakes show. Beyond 20 classes there are no
@@ -90,7 +90,7 @@ def confusion_image(counts: Tensor, classes: Sequence[str], *, split: str = "tes
     png = io.BytesIO()
     figure.savefig(png, format="png")
     width, height = canvas.get_width_height()
-    return _image(f"confusion/{split}", png.getvalue(), height, width)
+    return of_image(f"confusion/{split}", png.getvalue(), height, width)
 
 
 def _draw_cells(axes: Axes, counts: Tensor, classes: Sequence[str]) -> None:
@@ -109,10 +109,3 @@ def _draw_cells(axes: Axes, counts: Tensor, classes: Sequence[str]) -> None:
             axes.text(
                 column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=9
             )
-
-
-def _image(tag: str, png: bytes, height: int, width: int) -> Any:
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
-    return Summary(value=[Summary.Value(tag=tag, image=image)])

@@ -11,10 +11,8 @@ from torch import nn
 from bnexp.errors import ConfigError
 from bnexp.protocols import Probe
 from bnexp.telemetry.activations import Activations
-from bnexp.telemetry.budget import histogram_bytes, histogram_interval
-from bnexp.telemetry.gradient_norm import GradientNorm
-from bnexp.telemetry.gradients import GradientProbe
-from bnexp.telemetry.intervals import Intervals
+from bnexp.telemetry.gradients import GradientNorm, GradientProbe
+from bnexp.telemetry.intervals import Intervals, histogram_bytes, histogram_interval
 from bnexp.telemetry.layer_choice import picked, unmatched
 from bnexp.telemetry.layer_probe import LayerProbe
 from bnexp.telemetry.running_stats import RunningStatistics

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from bnexp.protocols import Measurement
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.jsonl import MetricsFile
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 COLUMNS = ("step", "epoch", "examples")
 
@@ -24,7 +24,7 @@ class RunWriter:
         metrics, board: both new, or both opened with one `resume_step`.
     """
 
-    def __init__(self, metrics: MetricsFile, board: TensorBoardWriter) -> None:
+    def __init__(self, metrics: MetricsFile, board: EventFile) -> None:
         self._metrics = metrics
         self._board = board
         self._columns: dict[str, Any] = {}

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bnexp.protocols import Measurement, Reading
-from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES, count
+from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES, count, histograms
 from bnexp.telemetry.intervals import Due
-from bnexp.telemetry.readings import histograms
 
 GRIDS = {"running_mean": ACTIVATIONS, "running_var": VARIANCES}
 ROUNDING = 1e-6  # of a mean in float32, with some room

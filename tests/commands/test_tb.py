@@ -10,7 +10,7 @@ from tensorboard_server import serving
 
 from bnexp.cli import run
 from bnexp.protocols import Histogram, Measurement
-from bnexp.telemetry.tensorboard import TensorBoardWriter
+from bnexp.telemetry.event_file import EventFile
 
 STEPS = 3000
 HISTOGRAM = Histogram([0.0, 1.0], [1.0, 2.0], -0.5, 0.5, 0.0, 1.0)
@@ -19,7 +19,7 @@ HISTOGRAM = Histogram([0.0, 1.0], [1.0, 2.0], -0.5, 0.5, 0.0, 1.0)
 def leave_run(folder, steps=1):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("norm: {}\n")
-    writer = TensorBoardWriter(folder)
+    writer = EventFile(folder, start=0)
     for step in range(steps):
         histograms = {"gradient/w": HISTOGRAM} if step % 10 == 0 else {}
         writer.write(step, Measurement({"loss/train": float(step)}, histograms))

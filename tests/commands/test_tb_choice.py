@@ -32,8 +32,8 @@ def leave_run(root, norm="custom", size=8, seed=0, *, status="finished", experim
     whole = config(norm, batch_size=size, seed=seed, **changed)
     made = write_run(folder, rows, config=whole, result={"status": status, "accuracy/test": 0.5})
     knobs = {key: whole[key] for key in ("batch_size", "placement", "seed")}
-    events = EventFile(folder, purge_step=None, flush_s=0)
-    events.add_summary(session_start({"norm": norm, "momentum": "0.1", **knobs}), 0)
+    events = EventFile(folder, start=None, flush_s=0)
+    events.add(session_start({"norm": norm, "momentum": "0.1", **knobs}), 0)
     events.close()
     end_session(folder, status)
     return made

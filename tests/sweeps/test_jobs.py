@@ -157,7 +157,7 @@ def test_a_process_that_dies_while_planning_is_one_line(breaking: Path) -> None:
     done = bnexp(breaking, "train", "-m", *words, "--plugin", "mynorms", "--jobs", "2")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bnexp: a process died while it tried a combination")
+    assert line.startswith("bnexp: a process died while it built a combination")
     assert not (breaking / "runs").exists()
 
 

@@ -16,9 +16,8 @@ from real_sweeps import alive, bnexp, descendants, environment, events, started,
 from bnexp.commands import sweep
 from bnexp.errors import ConfigError
 from bnexp.runs.sweeps import Job
-from bnexp.sweeps.combine import Request, combinations
-from bnexp.sweeps.plan import plan
-from bnexp.sweeps.trying import Tried
+from bnexp.sweeps.combinations import Request, combinations
+from bnexp.sweeps.plan import Combination, plan
 
 FAR = ("norm=custom,none", "seed=range(0,9)")
 
@@ -42,7 +41,7 @@ def test_a_misspelt_word_is_found_wherever_it_stands(words: Sequence[str]) -> No
 
 
 def test_mistakes_of_many_combinations_are_told_once() -> None:
-    found = [Tried(["seed=0"], wrong=["a", "b"]), Tried(["seed=1"], wrong=["b", "c"])]
+    found = [Combination(["seed=0"], wrong=["a", "b"]), Combination(["seed=1"], wrong=["b", "c"])]
     with pytest.raises(ConfigError) as caught:
         plan(Request(["seed=0,1"]), found)
     assert caught.value.problems == ["a", "b", "c"]
@@ -51,8 +50,8 @@ def test_mistakes_of_many_combinations_are_told_once() -> None:
 def test_a_word_that_works_nowhere_is_named() -> None:
     job = Job(["norm=custom", "batch_size=8"], "0" * 16, "")
     found = [
-        Tried(job.words, job),
-        Tried(["norm=custom", "batch_size=1"], impossible=["one value a channel"]),
+        Combination(job.words, job),
+        Combination(["norm=custom", "batch_size=1"], impossible=["one value a channel"]),
     ]
     with pytest.raises(ConfigError) as caught:
         plan(Request(["norm=custom", "batch_size=8,1"]), found)
@@ -71,8 +70,8 @@ def test_workers_try_nothing_where_each_is_to_see_a_gpu_of_its_own(
         asked.append(items)
         return [gpus] if items == [None] else ["workers"]
 
-    monkeypatch.setattr(sweep, "here", lambda function, items: ["here"])
-    assert sweep._tried([["seed=0"]], [], in_workers) == [where]
+    monkeypatch.setattr(sweep, "in_this_process", lambda function, items: ["here"])
+    assert sweep._build([["seed=0"]], [], in_workers) == [where]
     assert [None] in asked
 
 

@@ -12,11 +12,11 @@ from tensorboard_server import SLOW, serving
 
 from bnexp.protocols import Histogram, Measurement
 from bnexp.telemetry.custom_scalars import layout
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.hparams import end_session, session_start
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.pages import config_page, confusion_image, input_images
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 LAST, EVERY = 60, 10
 LAYERS = ["conv1.norm", "conv2.norm"]
@@ -60,7 +60,7 @@ def train(folder, knobs, status, *, first=0, last=LAST, resume=None):
     """Log as an experiment does: the front pages, rows and histograms every ten steps, the final pages."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text("norm: custom\n")
-    board = TensorBoardWriter(folder, resume)
+    board = EventFile(folder, start=resume or 0)
     with RunWriter(MetricsFile(folder / "metrics.jsonl", resume), board) as writer:
         board.add(session_start(knobs), 0)
         board.add(layout(LAYERS, LAYERS), 0)

@@ -15,11 +15,11 @@ from bnexp.engine.learner import Learner
 from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
 from bnexp.models.part_names import norm_places
-from bnexp.telemetry.budget import histogram_bytes
+from bnexp.telemetry.event_file import EventFile
+from bnexp.telemetry.intervals import histogram_bytes
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.probes import probes
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 KNOBS = {
     "total_steps": 100,
@@ -77,7 +77,7 @@ def train(folder, *, steps=4, norm="custom", dies_at=None, **knobs):
         model.dense2.register_forward_pre_hook(lambda *_: 1 / 0 if next(at) == dies_at else None)
     torch.manual_seed(11)
     folder.mkdir(exist_ok=True)
-    with RunWriter(MetricsFile(folder / "metrics.jsonl"), TensorBoardWriter(folder)) as writer:
+    with RunWriter(MetricsFile(folder / "metrics.jsonl"), EventFile(folder, start=0)) as writer:
         fit(
             Fit(
                 learner=learner,
@@ -251,7 +251,7 @@ def test_a_diverging_network_shows_where_and_crashes_nothing(tmp_path):
     found = measured(model, watched.images())
     assert found.scalars["nonfinite/conv1.norm"] == 0
     assert found.scalars["nonfinite/conv2.norm"] > 0
-    with RunWriter(MetricsFile(tmp_path / "metrics.jsonl"), TensorBoardWriter(tmp_path)) as writer:
+    with RunWriter(MetricsFile(tmp_path / "metrics.jsonl"), EventFile(tmp_path, start=0)) as writer:
         writer.write(0, found, epoch=0.0, examples=0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert row["nonfinite/conv2.norm"] > 0

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bnexp.protocols import Histogram, Measurement
+from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.run_writer import RunWriter
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 SAVED = 40
 LAST = 120
@@ -31,7 +31,7 @@ EMPTY = Histogram(limits=[0.0], counts=[0.0], minimum=0.0, maximum=0.0, total=0.
 
 def open_writer(folder: Path, resume_step: int | None = None) -> RunWriter:
     return RunWriter(
-        MetricsFile(folder / "metrics.jsonl", resume_step), TensorBoardWriter(folder, resume_step)
+        MetricsFile(folder / "metrics.jsonl", resume_step), EventFile(folder, start=resume_step or 0)
     )
 
 
@@ -173,7 +173,7 @@ def test_a_run_killed_right_after_it_was_saved_resumes_the_half_row_of_that_step
 def test_the_event_file_of_a_resumed_run_is_read_after_the_one_before(tmp_path):
     earlier = tmp_path / f"events.out.tfevents.{int(time.time())}.zzz.99999.9"
     earlier.touch()
-    TensorBoardWriter(tmp_path, resume_step=0).close()
+    EventFile(tmp_path, start=0).close()
     assert sorted(tmp_path.iterdir())[0] == earlier
 
 

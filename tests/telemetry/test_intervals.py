@@ -6,9 +6,9 @@ import watched
 
 from bnexp.models.part_names import norm_places
 from bnexp.protocols import Measurement
-from bnexp.telemetry.budget import histogram_bytes, histogram_interval
+from bnexp.telemetry.event_file import EventFile
+from bnexp.telemetry.intervals import histogram_bytes, histogram_interval
 from bnexp.telemetry.probes import probes
-from bnexp.telemetry.tensorboard import TensorBoardWriter
 
 
 def test_what_fits_keeps_its_interval_and_says_nothing():
@@ -62,7 +62,7 @@ def test_the_size_is_that_of_tensorboard_s_file_with_some_room(tmp_path, network
         max_megabytes=50,
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    writer = TensorBoardWriter(tmp_path)
+    writer = EventFile(tmp_path, start=0)
     writer.flush()
     header = sum(file.stat().st_size for file in tmp_path.iterdir())
     for step in range(8):

@@ -12,7 +12,8 @@ from tensorboard.data_compat import migrate_value
 from tensorboard.util.tensor_util import make_ndarray
 
 from bnexp.protocols import Histogram, Measurement
-from bnexp.telemetry.tensorboard import TensorBoardWriter, as_drawn
+from bnexp.telemetry.event_file import EventFile
+from bnexp.telemetry.summaries import as_drawn
 
 LIMITS = [-8.0, -2.0, -0.5, 0.0, 0.5, 2.0, 8.0]
 LOWER = [-14.0, *LIMITS[:-1]]
@@ -73,7 +74,7 @@ def test_a_histogram_that_counts_nothing_has_no_picture(tmp_path):
     empty = Histogram(LIMITS, [0.0] * len(LIMITS), math.nan, math.nan, 0.0, 0.0)
     with pytest.raises(ValueError, match="must count something"):
         as_drawn(empty)
-    writer = TensorBoardWriter(tmp_path)
+    writer = EventFile(tmp_path, start=0)
     writer.write(0, Measurement({}, {"activation/a/in": empty}))
     writer.close()
     assert EventAccumulator(str(tmp_path)).Reload().Tags()["histograms"] == []
