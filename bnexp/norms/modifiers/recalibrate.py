@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic import moments
-from bnexp.norms.handling.overlay import buffers
+from bnexp.norms.modifiers.overlay import buffers
 
 BUFFERS = ("running_mean", "running_var")
 
