@@ -30,9 +30,9 @@ from torch import nn
 from bnexp.composition.compose import compose
 from bnexp.data.batches import Pixels, TrainBatches
 from bnexp.engine.checkpoint import Checkpoints, TrainState
+from bnexp.engine.device import Precision
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.learner import Learner
-from bnexp.engine.precision import Precision
 from bnexp.experiment.pieces import make
 from bnexp.models.blocks import Units
 from bnexp.models.init import initialize

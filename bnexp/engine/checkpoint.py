@@ -69,7 +69,7 @@ class Checkpoints:
         learner.model.load_state_dict(read(self.best, device)["model"])
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
+def write(path: Path, content: Mapping[str, object]) -> None:
     """Save `content` so that `path` is always a whole file, old or new, also when the power fails."""
     partial = path.with_name(f".{path.name}.part")
     with partial.open("wb") as file:

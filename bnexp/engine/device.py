@@ -1,14 +1,16 @@
-"""Where and how a run computes: the device, the threads, the determinism of kernels."""
+"""Where and how a run computes: the device, the number format, the threads, the determinism of kernels."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from bnexp.errors import ConfigError
+
+DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose(name: str) -> torch.device:
@@ -65,3 +67,27 @@ def environment(threads: int, deterministic: bool) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(flag_before, warn_only=warn_only)
+
+
+class Precision:
+    """The number format of the forward pass: autocast to `name` on `device`, and the loss scaling it needs.
+
+    Weights, gradients and buffers stay float32.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        self.dtype = DTYPES[name]
+        self.device_type = device.type
+
+    def autocast(self) -> AbstractContextManager[object]:
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.device_type, enabled=self.dtype is torch.float16)
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """Return the widest number format that `device` can compute in."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -10,10 +10,9 @@ usually are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ class Sentinel:
         self.learner = learner
         self.every = every
         self.on_host = on_host
-        self._snapshot: dict[str, Any] = {}
+        self._snapshot: dict[str, object] = {}
         self._snapshot_step = 0
         self._flag: Tensor | None = None
         self.loss: float | None = None
@@ -73,7 +72,7 @@ class Sentinel:
         """Read the flag that an accelerator's losses have set (waits for the device)."""
         return self._flag is not None and bool(self._flag)
 
-    def trace(self, batches: TrainBatches, schedule: Any, step: int) -> Divergence:
+    def trace(self, batches: TrainBatches, schedule: Callable[[int], float], step: int) -> Divergence:
         """Replay from the latest copy up to `step`; the learner is left where the replay ended."""
         self.learner.load_state_dict(self._snapshot)
         origin, first = None, self._snapshot_step
@@ -111,8 +110,8 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
     """Collect, in the order of computation, the leaf modules' outputs and buffers that are not finite."""
     seen: list[str] = []
 
-    def check(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def check(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             left = [(f"the output of {name}", output)]
             left += [(f"{name}.{kind}", buffer) for kind, buffer in module.named_buffers(recurse=False)]
             for what, tensor in left:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from bnexp import metrics
 from bnexp.engine import measures
+from bnexp.engine.device import Precision, widest
 from bnexp.engine.learner import Passes
-from bnexp.engine.precision import Precision, widest
 from bnexp.protocols import EvalBatches, Measurement, Reading
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bnexp.engine.precision import Precision
+from bnexp.engine.device import Precision
 from bnexp.protocols import Batch
 
 
@@ -108,7 +108,7 @@ class Learner:
 
     def floating_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All that an update changes, by name, in the order of its change: moments, weights and buffers."""
-        kept: list[tuple[str, Any]] = []
+        kept: list[tuple[str, object]] = []
         for name, parameter in self.model.named_parameters():
             moments = self.optimizer.state.get(parameter, {})
             kept += [(f"{kind} of {name}", value) for kind, value in moments.items()]

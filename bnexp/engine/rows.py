@@ -13,7 +13,7 @@ from itertools import islice
 
 import torch
 
-from bnexp.engine.precision import widest
+from bnexp.engine.device import widest
 from bnexp.protocols import Measurement, Reading, Writer
 
 MOST = 32

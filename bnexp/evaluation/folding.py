@@ -9,8 +9,8 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
+from bnexp.engine.device import Precision
 from bnexp.engine.evaluate import evaluation_mode
-from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
 from bnexp.norms.modifiers.fold import fold
 from bnexp.protocols import EvalBatches

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnexp.data.batches import EvalBatches
+from bnexp.engine.device import Precision
 from bnexp.engine.evaluate import evaluation_mode, measure
 from bnexp.engine.measures import accuracy
-from bnexp.engine.precision import Precision
 from bnexp.metrics import STATISTICS, THREE_WAY
 from bnexp.norms.modifiers.recalibrate import batch_mode, recalibrate, tracking
 from bnexp.protocols import Split

@@ -21,8 +21,8 @@ from bnexp.data import soundness
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
 from bnexp.data.download import NotDownloaded, no_downloads
 from bnexp.data.splits import Splits, split
+from bnexp.engine.device import Precision
 from bnexp.engine.learner import Learner
-from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
 from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise

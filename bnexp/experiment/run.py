@@ -23,14 +23,12 @@ from bnexp.engine.interrupt import stoppable
 from bnexp.evaluation import three_way
 from bnexp.experiment import assembly, result
 from bnexp.experiment.assembly import Parts
-from bnexp.experiment.recording import Recording
 from bnexp.protocols import Measurement, Outcome, Probe, Progress
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
 from bnexp.shorthand import norm_values
 from bnexp.statuses import Status
-from bnexp.telemetry.hparams import end_session
 
 log = logging.getLogger("bnexp")
 
@@ -116,6 +114,9 @@ def run(
     Args:
         command: what makes this run again; None is the command line of this process.
     """
+    # Here and not above, as Recording below: `bnexp doctor` and `eval` train nothing and need no TensorBoard.
+    from bnexp.telemetry.hparams import end_session
+
     command = command or result.command()
     config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
     with directory.lock(), _logging_to(directory.log_file):
@@ -153,6 +154,8 @@ def run(
 def _train(
     experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
 ) -> tuple[Status, Divergence | None, dict[str, float | None]]:
+    from bnexp.experiment.recording import Recording
+
     config, parts = experiment.config, experiment.parts
     checkpoints = Checkpoints(directory.last_file, directory.best_file, parts.pixels.constants())
     if resumed and directory.last_file.exists():

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -91,12 +90,12 @@ def read_trials(path: Path) -> list[list[str]]:
     return [_words(path, number, row) for number, row in enumerate(rows, start=1)]
 
 
-def _table(text: str) -> list[dict[str, Any]]:
+def _table(text: str) -> list[dict[str, str]]:
     rows = csv.DictReader(text.splitlines(), skipinitialspace=True, strict=True)
     return [{key: cell for key, cell in row.items() if cell not in (None, "")} for row in rows]
 
 
-def _words(path: Path, number: int, row: Any) -> list[str]:
+def _words(path: Path, number: int, row: object) -> list[str]:
     if isinstance(row, Mapping) and None not in row:
         return [f"{key}={_value(value)}" for key, value in row.items()]
     if isinstance(row, list) and all(isinstance(word, str) and "=" in word for word in row):
@@ -104,5 +103,5 @@ def _words(path: Path, number: int, row: Any) -> list[str]:
     raise ConfigError(f"--trials {path}, trial {number} must map keys to values or list words, got {row!r}")
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)

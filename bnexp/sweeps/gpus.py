@@ -19,7 +19,7 @@ _held: list[IO[str]] = []  # the lock of this process's seat, until it ends
 
 def number_of_gpus(_: object = None) -> int:
     """Return how many GPUs this process sees."""
-    import torch
+    import torch  # not above: the process that launches a sweep asks its workers
 
     return torch.cuda.device_count()
 

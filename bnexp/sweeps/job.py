@@ -6,21 +6,18 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from bnexp import metrics
 from bnexp.errors import BnexpError
+from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory, status
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import is_open
 from bnexp.sweeps.gpus import gpus_to_share, see_one_of
 from bnexp.sweeps.worker import end_with_launcher, launcher, stopping_with, work_in
-
-if TYPE_CHECKING:  # the process that launches a sweep needs no torch, its workers have it
-    from bnexp.protocols import Outcome
 
 
 class Quiet:
@@ -83,6 +80,7 @@ def _run(sweep: Sweep, job: int) -> str:
 
 
 def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> str:
+    # Here and not above: the process that launches a sweep needs no torch, its workers have it.
     from bnexp.composition.compose import Composition, restore
     from bnexp.experiment import run as experiment
 

@@ -88,10 +88,10 @@ def _launch(sweep: Sweep, jobs: Sequence[int], *, hydra_words: Sequence[str], fa
     task = RunJob(str(sweep.path.resolve()), os.getpid(), os.getcwd(), fail_fast)
     folder = sweep.path.with_suffix(".launcher").resolve()
     with multirun(folder, hydra_words) as (config, context):
-        made: Any = Plugins.instance().instantiate_sweeper(
+        planned = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
-        for job in made.sweep([f"job={number}" for number in jobs]):
+        for job in planned.sweep([f"job={number}" for number in jobs]):
             job.return_value  # noqa: B018  raises what the launcher itself ran into
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
+from multiprocessing import forkserver
 from typing import Protocol, TypeVar
 
 from bnexp.sweeps import worker
@@ -140,8 +141,6 @@ def _start_server() -> None:
 
     It inherits that SIGINT is blocked: a Ctrl-C waits there until `bnexp.sweeps.preload` says what to do.
     """
-    from multiprocessing import forkserver  # not there on Windows
-
     multiprocessing.set_forkserver_preload(["bnexp.sweeps.preload"])
     with _blocked_sigint():
         forkserver.ensure_running()

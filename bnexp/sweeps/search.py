@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
@@ -95,7 +94,7 @@ def search(words: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[s
             raise ConfigError(f"hydra.sweeper.direction must be maximize or minimize, got {direction}")
         sweep.write()
         task = Trial(str(sweep.path.resolve()), str(Path.cwd()), direction)
-        sweeper: Any = Plugins.instance().instantiate_sweeper(
+        sweeper = Plugins.instance().instantiate_sweeper(
             hydra_context=context, task_function=task, config=config
         )
         try:

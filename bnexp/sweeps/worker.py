@@ -25,7 +25,13 @@ from bnexp.runs.sweeps import Sweep
 LOOK_S = 0.3
 ORPHAN_GRACE_S = 5.0  # for a run to finish its step and save, after the process that launched it has died
 # What a job needs sooner or later; the last two draw its confusion matrix.
-MODULES = ("bnexp.experiment.run", "matplotlib.figure", "matplotlib.backends.backend_agg")
+MODULES = (
+    "bnexp.experiment.run",
+    "bnexp.experiment.recording",
+    "torchvision.utils",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+)
 
 _followed: set[int] = set()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +47,7 @@ class LayerProbe:
         layers: Mapping[str, nn.Module],
         observers: Sequence[Observer],
         intervals: Intervals,
-        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
         compiled: bool = False,
     ) -> None:
         self._layers, self._observers = layers, observers
@@ -88,7 +88,7 @@ class LayerProbe:
     def _tap(self, model: nn.Module, name: str, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
         fresh = True
 
-        def tapped(x: Tensor, *more: Any, **named: Any) -> Tensor:
+        def tapped(x: Tensor, *more: object, **named: object) -> Tensor:
             nonlocal fresh
             if not (fresh and model.training):
                 return forward(x, *more, **named)

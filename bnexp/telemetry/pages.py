@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 from tensorboard.plugins.text.metadata import create_summary_metadata  # type: ignore[import-untyped]
 from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
@@ -44,7 +45,7 @@ def input_images(inputs: Tensor, mean: Sequence[float], std: Sequence[float]) ->
 
     Shape: inputs float (N, C, H, W), normalized, C 1 or 3. mean, std (C,), of pixels from 0 to 1.
     """
-    from PIL import Image
+    # Here and not above: slow, and drawn once, at the start of training.
     from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
     height, width = inputs.shape[-2:]
@@ -76,6 +77,7 @@ def confusion_image(counts: Tensor, classes: Sequence[str], *, split: str = "tes
 
     Shape: counts (K, K), rows the true classes, columns the predicted.
     """
+    # Here and not above: slow, and drawn once, at the end of training.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -9,8 +9,8 @@ import torch
 from splits_in_batches import Parts
 from torch import nn
 
+from bnexp.engine.device import Precision
 from bnexp.engine.evaluate import evaluate, evaluation_mode
-from bnexp.engine.precision import Precision
 from bnexp.models.dropout import Dropout, seed_noise
 from bnexp.norms.custom import CustomNorm
 

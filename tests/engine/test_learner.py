@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bnexp.engine.device import Precision
 from bnexp.engine.learner import Learner, cloned
-from bnexp.engine.precision import Precision
 from bnexp.models.dropout import Dropout, seed_noise
 from bnexp.protocols import Batch
 

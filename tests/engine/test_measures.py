@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bnexp import metrics
 from bnexp.engine import measures
 from bnexp.engine.evaluate import evaluate, measure
-from bnexp.engine.precision import Precision
+from bnexp.engine.device import Precision
 
 FLOAT32 = Precision("float32", torch.device("cpu"))
 Array = NDArray[np.float64]

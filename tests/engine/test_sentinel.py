@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from bnexp.engine.device import Precision
 from bnexp.engine.divergence import Sentinel
 from bnexp.engine.learner import Learner
-from bnexp.engine.precision import Precision
 
 
 def sentinel(*, on_host: bool) -> Sentinel:

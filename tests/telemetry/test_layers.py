@@ -4,7 +4,7 @@ import pytest
 import watched
 
 from bnexp.models.part_names import norm_places
-from bnexp.telemetry.layer_choice import picked, unmatched
+from bnexp.telemetry.probes import picked, unmatched
 
 LENET_NORMS = ["conv1.norm", "conv2.norm", "dense1.norm", "dense2.norm"]
 
@@ -57,7 +57,7 @@ def test_a_pattern_that_picks_nothing_is_one_line_each_with_the_names_that_exist
 
 
 def test_a_deep_network_s_names_are_cut_short(monkeypatch):
-    monkeypatch.setattr("bnexp.telemetry.layer_choice.SHOWN", 3)
+    monkeypatch.setattr("bnexp.telemetry.probes.SHOWN", 3)
     (line,) = unmatched(*names_of(watched.network("resnet")), ["conv9"])
     assert line.endswith("take stem, stage1.0.conv1, stage1.0.conv2, 7 more")
 

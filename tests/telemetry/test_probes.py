@@ -10,9 +10,9 @@ import watched
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnexp.engine.checkpoint import TrainState
+from bnexp.engine.device import Precision
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.learner import Learner
-from bnexp.engine.precision import Precision
 from bnexp.errors import ConfigError
 from bnexp.models.part_names import norm_places
 from bnexp.telemetry.event_file import EventFile
