@@ -13,7 +13,7 @@ from tensorboard_server import SLOW, serving
 from bnexp.protocols import Histogram, Measurement
 from bnexp.telemetry.custom_scalars import layout
 from bnexp.telemetry.event_file import EventFile
-from bnexp.telemetry.hparams import end_session, session_start
+from bnexp.telemetry.hparams import end_session, session_start, take_back_end
 from bnexp.telemetry.jsonl import MetricsFile
 from bnexp.telemetry.pages import config_page, confusion_image, input_images
 from bnexp.telemetry.run_writer import RunWriter
@@ -60,6 +60,8 @@ def train(folder, knobs, status, *, first=0, last=LAST, resume=None):
     """Log as an experiment does: the front pages, rows and histograms every ten steps, the final pages."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text("norm: custom\n")
+    if resume is not None:
+        take_back_end(folder)
     board = EventFile(folder, start=resume or 0)
     with RunWriter(MetricsFile(folder / "metrics.jsonl", resume), board) as writer:
         board.add(session_start(knobs), 0)
