@@ -16,9 +16,8 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (  # type: ignore[impor
 )
 from tensorboard.util.tensor_util import make_tensor_proto  # type: ignore[import-untyped]
 
-from bnexp.telemetry.summaries import of_plugin
-
 from bnexp import metrics
+from bnexp.telemetry.summaries import of_plugin
 
 CURVES = ("train", "val", "test")
 OVERVIEW = {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from bnexp import metrics
 from bnexp.engine import measures
-from bnexp.engine.evaluate import evaluate, measure
 from bnexp.engine.device import Precision
+from bnexp.engine.evaluate import evaluate, measure
 
 FLOAT32 = Precision("float32", torch.device("cpu"))
 Array = NDArray[np.float64]
