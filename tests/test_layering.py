@@ -19,6 +19,7 @@ LAYERS = {
         for floor, room in DRAWING.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     },
 }
+NORM_YAMLS = sorted((ROOT / "conf" / "norm").glob("*.yaml"))
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 ENGINE_STRANGERS = ("norms", "models", "data", "optimization", "telemetry", "runs")
 
@@ -63,6 +64,21 @@ def test_only_the_composition_and_sweeps_know_hydra(path: Path) -> None:
 def test_the_engine_knows_no_norm_model_data_set_or_writer() -> None:
     for path in (PACKAGE / "engine").glob("*.py"):
         assert not {part(name) for name in imports(path)} & set(ENGINE_STRANGERS)
+
+
+def test_what_norms_are_held_to_and_what_they_compute_with_are_strangers() -> None:
+    """A formula that used the layers' arithmetic would share its mistakes."""
+    strangers = {"contract": ("arithmetic", "modifiers"), "arithmetic": ("contract", "modifiers")}
+    for folder, others in strangers.items():
+        forbidden = tuple(f"bnexp.norms.{other}" for other in others)
+        for path in (PACKAGE / "norms" / folder).glob("*.py"):
+            assert not [name for name in imports(path) if name.startswith(forbidden)], path
+
+
+def test_norms_has_one_file_a_norm_at_its_top() -> None:
+    targets = {path.read_text(encoding="utf-8").split("_target_: ")[1].split()[0] for path in NORM_YAMLS}
+    files = {path.stem for path in (PACKAGE / "norms").glob("*.py")} - {"__init__"}
+    assert files == {target.split(".")[2] for target in targets}
 
 
 def test_the_drawing_names_every_room_and_no_other() -> None:

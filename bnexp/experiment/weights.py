@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
+from bnexp.models.part_names import WEIGHTED
 from bnexp.experiment.state_dicts import state_dicts
 from bnexp.runs.finding import find
 
 CLASSIFIER = "classifier."
-BIAS = ".linear.bias"
+BIAS = f".{WEIGHTED}.bias"
 COUNT = ".num_batches_tracked"
 OWN_PLACE = "model"  # in best.pt and last.pt
 
