@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
-from bnexp.models.part_names import WEIGHTED
 from bnexp.experiment.state_dicts import state_dicts
+from bnexp.models.part_names import WEIGHTED
 from bnexp.runs.finding import find
 
 CLASSIFIER = "classifier."
