@@ -14,7 +14,7 @@ from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, 
 from bnexp.commands.streams import ignore_closed_pipes
 from bnexp.completion.installation import SHELLS
 from bnexp.errors import BnexpError, ConfigError
-from bnexp.figures.kinds import FIGURES
+from bnexp.figures.catalog import FIGURES
 from bnexp.metrics import COMPARED
 
 SHELL = f"[{'|'.join(SHELLS)}]"
@@ -85,9 +85,9 @@ def train(
     if cfg is not None and multirun:
         raise ConfigError("--cfg shows one run: leave -m out and give each key one value")
     if multirun or trials is not None:
-        from bnexp.commands.sweep import Options, sweep
+        from bnexp.commands.sweep import SweepOptions, sweep
 
-        options = Options(jobs, needed, fail_fast, print_trials, trials, pair or [])
+        options = SweepOptions(jobs, needed, fail_fast, print_trials, trials, pair or [])
         raise typer.Exit(sweep(words or [], plugin or [], options))
     if jobs is not None or needed or fail_fast or print_trials or pair:
         raise ConfigError("--jobs, --needed, --fail-fast, --print-trials, --pair belong to a sweep: add -m")
@@ -220,7 +220,7 @@ def compare(
     from bnexp.commands import compare as command
     from bnexp.display.export import Form
 
-    options = command.Options(group_by, baseline or (), metric or COMPARED, minimum, maximum, top)
+    options = command.CompareOptions(group_by, baseline or (), metric or COMPARED, minimum, maximum, top)
     command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
 
 
@@ -240,7 +240,7 @@ def report(
     from bnexp.commands import compare as comparison
     from bnexp.commands.report import report as command
 
-    options = comparison.Options(group_by, baseline or (), metric or COMPARED)
+    options = comparison.CompareOptions(group_by, baseline or (), metric or COMPARED)
     command(runs or [], options, runs_dir=runs_dir, output=output, title=title)
 
 

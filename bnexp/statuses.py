@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["finished", "stopped_early", "diverged", "interrupted", "failed"]  # how a run ends
 
@@ -44,3 +44,17 @@ def is_open(status: str) -> bool:
 def color(status: str) -> str:
     """Return the colour of a status on a terminal; none for words that are no status of a run."""
     return STATUSES[status].color if status in STATUSES else ""
+
+
+def divergence(found: Mapping[str, Any]) -> str:
+    """Return what stopped being finite first, and when that came to light, as `Divergence` holds it."""
+    first, last, origin = (found.get(key) for key in ("first_step", "last_step", "origin"))
+    if origin is None:
+        return f"something stopped being finite {when(first, last)}"
+    noticed = f", noticed at step {last}" if last != first else ""
+    return f"the first to stop being finite was {origin}{noticed}"
+
+
+def when(first: Any, last: Any) -> str:
+    """Return between which steps something happened."""
+    return f"at step {first}" if first == last else f"between steps {first} and {last}"

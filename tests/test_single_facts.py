@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bnexp import metrics
-from bnexp.figures.kinds import FIGURES
+from bnexp.figures.catalog import FIGURES
 from bnexp.statuses import STATUSES
 
 PACKAGE = Path(__file__).parents[1] / "bnexp"
 ALIKE = 3  # so many names of one list in another are a copy
 LISTS = {
-    "figures/kinds.py": FIGURES,
+    "figures/catalog.py": FIGURES,
     "metrics.py": [*(one.name for one in metrics.MEASURED), *metrics.tags(*metrics.SPLITS)],
     "statuses.py": STATUSES,
 }

@@ -32,7 +32,7 @@ class Knob:
 
 
 @dataclass(frozen=True)
-class Cell:
+class Crossing:
     """What runs with one value of each of two knobs have of a metric; None where no run has it."""
 
     runs: int
@@ -47,7 +47,7 @@ class Crossed:
     rows: Knob
     columns: Knob
     tag: str
-    cells: Sequence[Sequence[Cell]]
+    cells: Sequence[Sequence[Crossing]]
 
 
 def knobs(records: Sequence[Record]) -> list[Knob]:
@@ -89,10 +89,10 @@ def crossed(records: Sequence[Record], rows: Knob, columns: Knob, tag: str) -> C
     return Crossed(rows, columns, tag, cells)
 
 
-def _cell(records: Sequence[Record], tag: str) -> Cell:
+def _cell(records: Sequence[Record], tag: str) -> Crossing:
     values = [value for record in records if (value := measured(record, tag)) is not None]
     diverged = sum(record.status == "diverged" for record in records)
-    return Cell(len(records), diverged, estimate(values) if values else None)
+    return Crossing(len(records), diverged, estimate(values) if values else None)
 
 
 def _with_both(pair: tuple[Knob, Knob], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from bnexp.metrics import COMPARED
 
 
 @dataclass(frozen=True)
-class Options:
+class CompareOptions:
     """How to compare; see `bnexp compare --help`."""
 
     group_by: str | None = None
@@ -30,7 +30,7 @@ class Options:
     top: int | None = None
 
 
-def compare(words: Sequence[str], options: Options, *, runs_dir: str, form: Form) -> None:
+def compare(words: Sequence[str], options: CompareOptions, *, runs_dir: str, form: Form) -> None:
     """Print a row for each configuration, with the means of its seeds.
 
     Raises:
@@ -44,7 +44,7 @@ def compare(words: Sequence[str], options: Options, *, runs_dir: str, form: Form
         comparison.show(wide_console(), found)
 
 
-def compared(records: Sequence[Record], options: Options, notes: Sequence[str] = ()) -> Comparison:
+def compared(records: Sequence[Record], options: CompareOptions, notes: Sequence[str] = ()) -> Comparison:
     """Group, measure and order.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from bnexp.composition.compose import compose
-from bnexp.display import checkup, tables
+from bnexp.display import tables
 from bnexp.display.columns import wide_console
 from bnexp.experiment import run as experiment
 from bnexp.preflight.course import row
@@ -27,7 +27,7 @@ def doctor(words: Sequence[str], plugins: Sequence[str], *, as_json: bool = Fals
             print(json.dumps(found | {"notes": ready.notes, "warnings": ready.warnings}, indent=2))
             return
         console = wide_console()
-        checkup.show(console, parts.course, rows)
+        tables.what_norms_see(console, parts.course, rows)
         tables.remarks(console, ready)
         if not ready.warnings:
             console.print("nothing is known to go wrong")

@@ -12,12 +12,12 @@ from rich.console import Console
 from bnexp.composition.compose import Composition, restore
 from bnexp.composition.evaluation import EvalKnobs, eval_knobs
 from bnexp.config import TrainConfig
-from bnexp.display import evaluation
+from bnexp.display import tables
 from bnexp.engine.checkpoint import write
 from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.evaluation.folding import measure_folding
-from bnexp.evaluation.three_way import Comparison, compare
+from bnexp.evaluation.three_way import ThreeWay, compare
 from bnexp.evaluation.verdict import verdict
 from bnexp.experiment import run as experiment
 from bnexp.experiment.assembly import compared_examples
@@ -60,7 +60,7 @@ def evaluate(reference: str, words: Sequence[str], runs_dir: str, plugins: Seque
     found |= _compared(compared)
     found["fold"] = asdict(folding) if folding is not None else None
     directory.write_evaluation(found)
-    evaluation.show(Console(), directory, found, notes)
+    tables.how_it_evaluates(Console(), directory, found, notes)
     return 0
 
 
@@ -111,7 +111,7 @@ def _step(file: Path) -> int | None:
     return step
 
 
-def _compared(compared: Comparison) -> dict[str, Any]:
+def _compared(compared: ThreeWay) -> dict[str, Any]:
     found: dict[str, Any] = {"layers": compared.layers}
     for kind in STATISTICS:
         scores = compared.scores.get(kind)
@@ -119,7 +119,7 @@ def _compared(compared: Comparison) -> dict[str, Any]:
     return found | {"verdict": verdict(compared)}
 
 
-def _save(path: Path, compared: Comparison, about: dict[str, Any]) -> None:
+def _save(path: Path, compared: ThreeWay, about: dict[str, Any]) -> None:
     if "recalibrated" not in compared.scores:
         raise ConfigError(f"save={path}: there are no recalibrated statistics to save; leave save out")
     write(path, {"model": compared.network.state_dict(), **about})

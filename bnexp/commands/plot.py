@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bnexp.analysis.query import is_filter, select
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.kinds import FIGURES, write_figure
+from bnexp.figures.catalog import FIGURES, write_figure
 from bnexp.runs.directory import RunDirectory
 
 

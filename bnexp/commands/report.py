@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bnexp.analysis.query import answers
-from bnexp.commands.compare import Options, compared
+from bnexp.commands.compare import CompareOptions, compared
 from bnexp.errors import ConfigError
 from bnexp.metrics import COMPARED
 from bnexp.runs import atomic
@@ -16,7 +16,9 @@ from bnexp.runs import atomic
 ENDING = ".html"
 
 
-def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str, title: str | None) -> None:
+def report(
+    words: Sequence[str], options: CompareOptions, *, runs_dir: str, output: str, title: str | None
+) -> None:
     """Write the files and print their paths.
 
     Args:
@@ -33,8 +35,7 @@ def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str
     records, notes = answers(words, Path(runs_dir))
     comparison = compared(records, options, notes)
     # Here and not above: matplotlib takes longer than finding out that a run does not exist.
-    from bnexp.report.content import collect
-    from bnexp.report.data import data
+    from bnexp.report.content import collect, data
     from bnexp.report.html import html
     from bnexp.report.markdown import markdown
 
@@ -51,7 +52,9 @@ def report(words: Sequence[str], options: Options, *, runs_dir: str, output: str
     print("\n".join([*map(str, texts), f"{figures}/"]))
 
 
-def _command(words: Sequence[str], options: Options, runs_dir: str, output: str, title: str | None) -> str:
+def _command(
+    words: Sequence[str], options: CompareOptions, runs_dir: str, output: str, title: str | None
+) -> str:
     """Return the command line that makes this report."""
     given = [("--baseline", value) for value in options.baseline]
     given += [("--metric", tag) for tag in options.metrics if tuple(options.metrics) != COMPARED]

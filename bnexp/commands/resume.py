@@ -53,4 +53,4 @@ def _go_on(recorded: Sweep, jobs: int | None) -> int:
             f"{recorded.name} was a search: give its words again, with hydra.sweeper.storage and study_name"
         )
     with workers(jobs):
-        return sweep.run(recorded, completed([], jobs), wide_console(), sweep.Options(jobs))
+        return sweep.run(recorded, completed([], jobs), wide_console(), sweep.SweepOptions(jobs))

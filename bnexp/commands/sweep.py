@@ -35,7 +35,7 @@ PATIENCE_S = 8.0  # more than `bnexp.sweeps.worker` gives a run whose launcher h
 
 
 @dataclass(frozen=True)
-class Options:
+class SweepOptions:
     """How a sweep is to run; see `bnexp train --help`."""
 
     jobs: int | None = None
@@ -46,7 +46,7 @@ class Options:
     pair: Sequence[str] = field(default_factory=list)
 
 
-def sweep(words: Sequence[str], plugins: Sequence[str], options: Options) -> int:
+def sweep(words: Sequence[str], plugins: Sequence[str], options: SweepOptions) -> int:
     """Plan, launch and sum up; return the exit code: 1 where a job failed, 130 where a person stopped it.
 
     Raises:
@@ -84,7 +84,7 @@ def _build(combined: list[list[str]], plugins: Sequence[str], each: Each) -> lis
         ) from error
 
 
-def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: Options) -> int:
+def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: SweepOptions) -> int:
     """Run the jobs of a recorded sweep that have no answer yet."""
     console.print(f"sweep {recorded.name}: {len(recorded.jobs)} jobs", highlight=False)
     _say_what_was_dropped(console, recorded)
@@ -102,7 +102,9 @@ def run(recorded: Sweep, hydra_words: Sequence[str], console: Console, options: 
     return _sum_up(recorded, console, options.jobs)
 
 
-def _search(own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: Options) -> int:
+def _search(
+    own: Sequence[str], plugins: Sequence[str], hydra_words: Sequence[str], options: SweepOptions
+) -> int:
     """Let another sweeper choose the jobs."""
     if options.needed or options.fail_fast or options.print_trials or options.trials or options.pair:
         raise ConfigError("another sweeper chooses its jobs itself: it takes --jobs and no other option")

@@ -15,13 +15,12 @@ from rich.table import Table
 
 from bnexp import metrics
 from bnexp.analysis.staleness import judge
-from bnexp.display.ending import divergence
 from bnexp.display.sparkline import bars, sparkline
 from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
 from bnexp.runs.reading import Series
-from bnexp.statuses import color
+from bnexp.statuses import color, divergence
 
 WIDEST = 100
 CURVE, BARS, GAP, NAME = 30, 18, 14, 17  # characters

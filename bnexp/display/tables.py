@@ -1,11 +1,11 @@
-"""The tables before and after a run."""
+"""Tables about one run: what it will be, what its norms will see, how it ended, how it evaluates."""
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
-from typing import TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,11 +13,13 @@ from rich.table import Table
 
 from bnexp import metrics
 from bnexp.config import TrainConfig
-from bnexp.display.ending import divergence
+from bnexp.display import columns
 from bnexp.engine.device import describe
 from bnexp.experiment.run import Experiment
+from bnexp.preflight.course import Course, Row
 from bnexp.protocols import Outcome
 from bnexp.runs.directory import RunDirectory
+from bnexp.statuses import divergence
 
 COLUMNS = {
     "train_eval": "training",
@@ -26,6 +28,13 @@ COLUMNS = {
     "val_last": "validation\n(last)",
     "test_last": "test\n(last)",
 }
+
+NORM_HEADERS = ("place", "norm", "channels", "size", "values", "last", "parameters", "half-life", "start")
+NORM_LEGEND = (
+    "values, last: what a channel is measured over, at least, in a full batch and in the last of an epoch",
+    "half-life: updates after which a batch weighs half in the running averages",
+    "start: what mean 0 and variance 1, the averages' start, weigh in them at the end",
+)
 
 
 def what_will_run(console: Console, experiment: Experiment) -> None:
@@ -90,6 +99,18 @@ def _norm_table(experiment: Experiment) -> Table:
     return table
 
 
+def what_norms_see(console: Console, course: Course, rows: Sequence[Row]) -> None:
+    """Print the length of the run, and a row for each norm."""
+    passes = f", {course.passes:,} forward passes" if course.passes != course.steps else ""
+    last = f", {course.last:,} in the last of an epoch" if course.last != course.full else ""
+    length = f"{course.steps:,} steps{passes} of {course.full:,} examples{last}"
+    console.print(f"Norms over {length}", highlight=False, style="italic", soft_wrap=True)
+    numbers = range(2, len(NORM_HEADERS))
+    columns.show(console, NORM_HEADERS, [_norm_cells(row) for row in rows], right=numbers, narrow="names")
+    for line in NORM_LEGEND:
+        console.print(line, highlight=False, style="dim", soft_wrap=True)
+
+
 def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) -> None:
     """Print the final measurements, where everything is, and how to look at it."""
     console.print(f"\n[bold]{escape(_ending(outcome))}[/]", soft_wrap=True)
@@ -107,6 +128,38 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
     console.print(f"look at it: tensorboard --logdir {escape(path)}", soft_wrap=True)
     if outcome.status == "interrupted":
         console.print(f"go on with: bnexp resume {escape(path)}", soft_wrap=True)
+
+
+def how_it_evaluates(
+    console: Console, directory: RunDirectory, found: Mapping[str, Any], notes: Sequence[str]
+) -> None:
+    """Print the content of eval.json: scores by kind of statistics, the verdict, what folding changes."""
+    name = f"{directory.path.parent.name}/{directory.path.name}"
+    title = (
+        f"{name}, {found['checkpoint']} weights (step {found['step']}), "
+        f"{found['examples']:,} examples of the {found['split']} split"
+    )
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    titles = {
+        "running": "running\nstatistics" if found["layers"] else "evaluation",
+        "batch": f"each batch's\nof {found['batch_size']}",
+        "recalibrated": "recalibrated",
+    }
+    kinds = {title: found[kind] for kind, title in titles.items() if found[kind] is not None}
+    table = metric_table(kinds)
+    running, *others = (100 * scores["accuracy"] for scores in kinds.values())
+    if others:
+        table.add_row("points to running", "", *(f"{other - running:+.1f}" for other in others))
+    console.print(table)
+    if found["recalibrated"] is not None:
+        samples = f"recalibrated on {found['samples']:,} training examples"
+        console.print(samples, highlight=False, style="dim", soft_wrap=True)
+    console.print(f"\n{escape(found['verdict'])}", highlight=False, soft_wrap=True)
+    if found["fold"] is not None:
+        console.print(_folding(found["fold"]), highlight=False, soft_wrap=True)
+    for note in notes:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+    console.print(f"written to {escape(str(directory.eval_file))}", highlight=False, soft_wrap=True)
 
 
 def metric_table(columns: Mapping[str, Mapping[str, float | None]]) -> Table:
@@ -135,3 +188,32 @@ def _ending(outcome: Outcome) -> str:
 
 def _count(number: float, what: str) -> str:
     return f"{number:,.6g} {what}" + ("" if number == 1 else "s")
+
+
+def _norm_cells(row: Row) -> list[str]:
+    return [
+        row.place,
+        row.norm,
+        str(row.channels),
+        "x".join(map(str, row.spatial)) or "-",
+        f"{row.values_per_channel:,}",
+        f"{row.values_per_channel_last:,}",
+        f"{row.parameters:,}",
+        "-" if row.half_life_steps is None else f"{row.half_life_steps:,.1f} steps",
+        _share(row.initial_share),
+    ]
+
+
+def _share(share: float | None) -> str:
+    if share is None:
+        return "-"
+    return "< 0.01 %" if share < 1e-4 else f"{100 * share:.2g} %"
+
+
+def _folding(fold: Mapping[str, Any]) -> str:
+    count = len(fold["norms"])
+    pairs = f"{count} pair{'s' if count != 1 else ''} of weight and norm folded"
+    return (
+        f"{pairs}: logits differ by at most {fold['largest_difference']:.1e} (the largest is "
+        f"{fold['largest_logit']:.1f}), a pass is {fold['speedup']:.2f} times as fast"
+    )

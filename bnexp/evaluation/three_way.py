@@ -63,7 +63,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ThreeWay:
     """The scores of each kind of statistics, and the network with recalibrated ones.
 
     layers: those whose running statistics stand against the batch's. Where there is none, only `running` is
@@ -111,7 +111,7 @@ def examples(
 
 def compare(
     model: nn.Module, given: Examples, precision: Precision, *, layer_by_layer: bool = False
-) -> Comparison:
+) -> ThreeWay:
     """Measure a copy of `model` three times; the network itself and every random stream stay untouched."""
     network = copy.deepcopy(model)
     with _torchs_streams_kept(next(model.parameters()).device):
@@ -125,10 +125,10 @@ def compare(
         if layers and failure is None:
             with evaluation_mode(network):
                 scores["recalibrated"] = _scores(network, given.whole, precision)
-    return Comparison(scores, layers, network, given.batch_size, failure)
+    return ThreeWay(scores, layers, network, given.batch_size, failure)
 
 
-def scalars(comparison: Comparison) -> dict[str, float]:
+def scalars(comparison: ThreeWay) -> dict[str, float]:
     """Return three_way/METRIC/running|batch|recalibrated; none where there is nothing to compare."""
     if not comparison.layers:
         return {}

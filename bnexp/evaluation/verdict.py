@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from bnexp.evaluation.three_way import Comparison, Scores
+from bnexp.evaluation.three_way import Scores, ThreeWay
 
 SURE = 2.0  # standard errors beyond which a difference is not laid to chance
 NOTABLE = 0.1  # share by which a loss must be higher to be mentioned
 
 
-def verdict(comparison: Comparison) -> str:
+def verdict(comparison: ThreeWay) -> str:
     """Return one sentence on whether running statistics do what the batch's do, and what recalibration mends.
 
     Accuracies are compared example by example: a difference counts where the examples that only one kind

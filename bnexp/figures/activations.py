@@ -14,7 +14,7 @@ from bnexp.analysis.layers import choose, layers
 from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
 from bnexp.figures.style import new_figure
-from bnexp.figures.subjects import Drawing, Shown, those_with
+from bnexp.figures.subjects import Drawing, Subject, those_with
 from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
@@ -30,7 +30,7 @@ OVERLAP = 1.7  # the height of a ridge, in distances between two
 POINTS = 400
 
 
-def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
+def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
     """Draw a ridge for each of some steps, time going up: a row for each layer, a column for each run.
 
     The rows hold first what comes in, then what goes out; the panels of one row and place share their axis,

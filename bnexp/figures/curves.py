@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from bnexp import metrics
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.loss import NEEDS, Group, average, scale_loss, smoothed
+from bnexp.figures.loss import NEEDS, Arm, average, scale_loss, smoothed
 from bnexp.figures.style import legend_above, new_figure
-from bnexp.figures.subjects import Drawing, Shown
+from bnexp.figures.subjects import Drawing, Subject
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series, read_config
 
@@ -24,7 +24,7 @@ FEW_POINTS = 12  # each gets a marker
 ROW_IN = 1.55
 
 Array = NDArray[np.float64]
-Position = Callable[[Shown, NDArray[np.int64]], Array]  # where on an axis steps of a run stand
+Position = Callable[[Subject, NDArray[np.int64]], Array]  # where on an axis steps of a run stand
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Column:
     """One column of panels: which groups, over which of AXES, under which title."""
 
     axis: str
-    groups: Sequence[Group]
+    groups: Sequence[Arm]
     title: str = ""
 
 
-def draw(columns: Sequence[Column], legend: Sequence[Group], names: Sequence[str] = ()) -> Drawing:
+def draw(columns: Sequence[Column], legend: Sequence[Arm], names: Sequence[str] = ()) -> Drawing:
     """Draw a row for each metric that was logged; all panels of a row share their vertical axis.
 
     A line is the mean over the runs of a group that did not diverge, at the steps that all of them logged; a
@@ -77,7 +77,7 @@ def draw(columns: Sequence[Column], legend: Sequence[Group], names: Sequence[str
     return Drawing(figure)
 
 
-def _logged(runs: Sequence[Shown], names: Sequence[str]) -> list[str]:
+def _logged(runs: Sequence[Subject], names: Sequence[str]) -> list[str]:
     drawn = [one for one in metrics.MEASURED if one.watched or one.name in names]
     tags = metrics.tags("train", "val", among=drawn)
     found = [tag for tag in tags if any(tag in run.metrics for run in runs)]
@@ -85,16 +85,16 @@ def _logged(runs: Sequence[Shown], names: Sequence[str]) -> list[str]:
     return [tag for tag in found if tag not in spared]
 
 
-def by_step(run: Shown, steps: NDArray[np.int64]) -> Array:
+def by_step(run: Subject, steps: NDArray[np.int64]) -> Array:
     return steps.astype(np.float64)
 
 
-def by_epoch(run: Shown, steps: NDArray[np.int64]) -> Array:
+def by_epoch(run: Subject, steps: NDArray[np.int64]) -> Array:
     """Return the epochs, with fractions, after `steps` updates."""
     return _at(run.metrics["epoch"], steps)
 
 
-def by_time(run: Shown, steps: NDArray[np.int64]) -> Array:
+def by_time(run: Subject, steps: NDArray[np.int64]) -> Array:
     """Return the seconds of training that `steps` updates took, without evaluation and saving.
 
     They follow from the rates that were logged, each over the time since the one before, and end at the
@@ -111,7 +111,7 @@ AXES: dict[str, tuple[str, Position]] = {
 }
 
 
-def _timed(run: Shown) -> tuple[Array, Array]:
+def _timed(run: Subject) -> tuple[Array, Array]:
     """Return moments of training as examples seen and seconds spent, both rising."""
     examples, seconds = np.zeros(1), np.zeros(1)
     if (rates := run.metrics.get("examples_per_second")) is not None:
@@ -129,7 +129,7 @@ def _timed(run: Shown) -> tuple[Array, Array]:
     return examples, seconds
 
 
-def _result(run: Shown) -> dict[str, Any]:
+def _result(run: Subject) -> dict[str, Any]:
     try:
         return run.directory.read_result() or {}
     except CheckpointError:
@@ -140,7 +140,7 @@ def _at(series: Series, steps: NDArray[np.int64]) -> Array:
     return series.values[np.searchsorted(series.steps, steps)]
 
 
-def _draw_group(axes: Axes, group: Group, tag: str, position: Position) -> None:
+def _draw_group(axes: Axes, group: Arm, tag: str, position: Position) -> None:
     logged = [run for run in group.members if tag in run.metrics]
     diverged = [run for run in logged if status(run.directory) == "diverged"]
     for run in diverged:
@@ -165,7 +165,7 @@ def _mean_and_band(members: Sequence[Series]) -> tuple[Series, Array, Array]:
     return mean, low, np.minimum(mean.values + spread, values.max(axis=0))
 
 
-def _mark_divergence(axes: Axes, group: Group, tag: str, position: Position) -> None:
+def _mark_divergence(axes: Axes, group: Arm, tag: str, position: Position) -> None:
     """Put a cross where a diverged run's last finite value is, at the panel's edge if that is outside."""
     for run in group.members:
         series = run.metrics.get(tag)
@@ -183,6 +183,6 @@ def _seen(series: Series, tag: str) -> Series:
     return Series(series.steps, smoothed(series.values, width)) if tag.endswith("/train") else series
 
 
-def _handle(group: Group) -> Line2D:
+def _handle(group: Arm) -> Line2D:
     look = group.look
     return Line2D([], [], color=look.color, ls=look.line, marker=look.marker, mfc="white")

@@ -1,4 +1,4 @@
-"""The gradient of each weight at initialization: how large, and how heavy its tails are."""
+"""The gradient of each weight at initialization: all runs in each panel, or run under run."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from numpy.typing import NDArray
 from bnexp.analysis.layers import choose
 from bnexp.figures.density import joined
 from bnexp.figures.style import legend_above, new_figure
-from bnexp.figures.subjects import Drawing, Shown, those_with
+from bnexp.figures.subjects import Drawing, Subject, panels, those_with
 from bnexp.models.part_names import is_of_norm, unit_of
 from bnexp.runs.distribution import Array, Distribution
 
 PREFIX = "gradient/"
 NEEDS = "gradient histograms: telemetry=default or full"
 MOST_LAYERS = 6
+GRID_LAYERS = 5
+ROW_IN = 0.5
 REACH = 6.0  # standard deviations to both sides
 FINEST = 0.1  # standard deviations: narrower buckets are joined
 NARROWEST = 1.2  # the last bucket's upper over its lower edge
+HIGHEST = 2.0  # times the median of the panels' peaks: a narrow bucket with a value or two leaves its panel
 LEAST_SHARE = 0.01  # of the magnitudes may lie below the left panels
 
 
-def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
+def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
     """Draw the first recorded step's gradients, a row for each weight, all runs in each panel.
 
     On the left the magnitude |g| on a logarithmic axis, as a density per decade: where it stands compares
@@ -50,6 +53,33 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     _set_axes(grid, chosen.names, [found for steps in first.values() for _, found in steps])
     handles = [*grid[0, 0].lines, grid[0, 1].lines[-1]]
     legend_above(figure, handles, [*(run.name for run in runs), "Gaussian"])
+    latest = max(step for steps in first.values() for step, _ in steps)
+    if latest > 0:
+        notes.append(f"these gradients are the first recorded, of step {latest}, not of initialization")
+    return Drawing(figure, notes + chosen.notes)
+
+
+def draw_grid(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
+    """Draw the first recorded |g| of each weight as a density per decade; all panels share both axes.
+
+    A line stands at the median. Weights of norms are drawn only where a pattern names them.
+
+    Raises:
+        ConfigError: no run logged any.
+    """
+    content = {run.name: run.histograms(PREFIX) for run in runs}
+    runs, notes = those_with(runs, {name: list(tags) for name, tags in content.items()}, "gradients", NEEDS)
+    names = [weights(list(content[run.name]), bool(patterns)) for run in runs]
+    chosen = choose(names, patterns, GRID_LAYERS)
+    first = {run.name: [content[run.name][PREFIX + name][0] for name in chosen.names] for run in runs}
+    figure, grid = panels(runs, chosen.names, ROW_IN, sharey="all")
+    for row, run in zip(grid, runs, strict=True):
+        for axes, (_, found) in zip(row, first[run.name], strict=True):
+            _draw_magnitudes(axes, found, run.look.color)
+            axes.tick_params(axis="x", which="minor", bottom=False)
+    every = [found for steps in first.values() for _, found in steps]
+    grid[0, 0].set(xscale="log", xlim=(least(every), None), ylim=(0, _highest(every)), yticks=[])
+    figure.supxlabel("magnitude of the gradient |g|, density per decade")
     latest = max(step for steps in first.values() for step, _ in steps)
     if latest > 0:
         notes.append(f"these gradients are the first recorded, of step {latest}, not of initialization")
@@ -91,7 +121,7 @@ def weights(tags: Sequence[str], every: bool) -> list[str]:
     return names if every else [name for name in names if name.endswith(".weight") and not is_of_norm(name)]
 
 
-def _draw_steps(axes: Axes, run: Shown, edges: Array, density: Array) -> None:
+def _draw_steps(axes: Axes, run: Subject, edges: Array, density: Array) -> None:
     axes.step(edges, np.append(density, density[-1:]), where="post", color=run.look.color, ls=run.look.line)
 
 
@@ -123,3 +153,17 @@ def _densities(found: Sequence[Distribution]) -> tuple[float, float]:
     seen = np.concatenate([scaled(one)[1] for one in found])
     seen = seen[seen > 0]
     return max(1e-8, 0.3 * float(seen.min())), 3 * max(1.0, float(seen.max()))
+
+
+def _highest(every: Sequence[Distribution]) -> float | None:
+    peaks = [float(density.max()) for found in every if (density := magnitudes(found)[1]).size]
+    return min(1.05 * max(peaks), HIGHEST * float(np.median(peaks))) if peaks else None
+
+
+def _draw_magnitudes(axes: Axes, found: Distribution, color: str) -> None:
+    edges, density = magnitudes(found)
+    if not edges.size:
+        return
+    axes.stairs(density, edges, fill=True, color=color, alpha=0.35)
+    axes.stairs(density, edges, color=color, lw=0.8)
+    axes.axvline(magnitude_quantile(found, 0.5), color=color, lw=1.4)

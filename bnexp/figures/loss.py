@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bnexp import metrics
 from bnexp.figures.style import legend_above, new_figure
-from bnexp.figures.subjects import Drawing, Look, Shown, look, those_with
+from bnexp.figures.subjects import Drawing, Look, Subject, look, those_with
 from bnexp.metrics import WATCHED
 from bnexp.runs.directory import status
 from bnexp.runs.reading import Series
@@ -25,15 +25,15 @@ HIGHEST = 4.0  # times the greatest first loss: what is above is drawn at the ed
 
 
 @dataclass(frozen=True)
-class Group:
+class Arm:
     """Runs that differ in their seed alone, drawn as one."""
 
     name: str
     look: Look
-    members: list[Shown]
+    members: list[Subject]
 
 
-def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
+def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
     """Draw training (thin as logged, thick smoothed) and validation, a colour for each configuration.
 
     Several seeds of a configuration, each smoothed, become their mean and a band of one standard deviation
@@ -65,13 +65,13 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     return Drawing(figure, notes)
 
 
-def grouped(runs: Sequence[Shown]) -> list[Group]:
+def grouped(runs: Sequence[Subject]) -> list[Arm]:
     """Return the runs by configuration without its seed, in the order given."""
-    members: dict[str, list[Shown]] = {}
+    members: dict[str, list[Subject]] = {}
     for run in runs:
         members.setdefault(run.question, []).append(run)
     return [
-        Group(question if len(found) == 1 else f"{question} ({len(found)} seeds)", look(index), found)
+        Arm(question if len(found) == 1 else f"{question} ({len(found)} seeds)", look(index), found)
         for index, (question, found) in enumerate(members.items())
     ]
 
@@ -102,7 +102,7 @@ def smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     return means
 
 
-def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
+def _draw_group(axes: Axes, group: Arm, quantity: str) -> None:
     raw, validation = (_of_split(group, f"{quantity}/{split}") for split in ("train", "val"))
     training = [_smooth(series) for series in raw]
     color, marker = group.look.color, group.look.marker
@@ -114,7 +114,7 @@ def _draw_group(axes: Axes, group: Group, quantity: str) -> None:
         line.set(ls="--", marker=marker, mfc="white")
 
 
-def _of_split(group: Group, tag: str) -> list[Series]:
+def _of_split(group: Arm, tag: str) -> list[Series]:
     return [run.metrics[tag] for run in group.members if tag in run.metrics]
 
 
@@ -156,7 +156,7 @@ def scale_loss(*sharing: Axes) -> None:
             axes.set_ylim(inside.min() / 1.2, top)
 
 
-def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:
+def _mark_divergence(axes: Axes, group: Arm, quantity: str) -> None:
     """Put a cross where a run's last finite value is, at the panel's edge if that is outside."""
     for run in group.members:
         series = run.metrics.get(f"{quantity}/train") or run.metrics.get(f"{quantity}/val")
@@ -169,5 +169,5 @@ def _mark_divergence(axes: Axes, group: Group, quantity: str) -> None:
             cross.set(ms=7, mec="white", ls="", clip_on=False, zorder=5)
 
 
-def _handle(group: Group) -> Line2D:
+def _handle(group: Arm) -> Line2D:
     return Line2D([], [], color=group.look.color, marker=group.look.marker)

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from bnexp.analysis.layers import choose, layers
 from bnexp.figures.style import WIDTH_IN, keep_bulk, legend_above, new_figure
-from bnexp.figures.subjects import Drawing, Shown, line_of, those_with
+from bnexp.figures.subjects import Drawing, Subject, line_of, those_with
 from bnexp.models.part_names import unit_of
 
 PREFIX = "running_gap/"
@@ -27,7 +27,7 @@ ROWS = (
 MOST_RUNS_WITH_CHANNELS = 1
 
 
-def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
+def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
     """Draw a column for each layer: the running mean and variance over channels, and below them their gaps.
 
     The line is the mean over channels, the band reaches from the least to the greatest, thin lines are the
@@ -69,7 +69,7 @@ def draw(runs: Sequence[Shown], patterns: Sequence[str]) -> Drawing:
     return Drawing(figure, notes + chosen.notes)
 
 
-def _draw_buffer(axes: Axes, run: Shown, tag: str, channels: bool) -> None:
+def _draw_buffer(axes: Axes, run: Subject, tag: str, channels: bool) -> None:
     mean, low, high = (run.curve(f"{tag}/{part}") for part in ("mean", "min", "max"))
     if mean is None or low is None or high is None:
         return
@@ -82,7 +82,7 @@ def _draw_buffer(axes: Axes, run: Shown, tag: str, channels: bool) -> None:
     axes.plot(mean.steps, mean.values, color=color, ls=run.look.line, lw=1.4)
 
 
-def _draw_gap(axes: Axes, run: Shown, tag: str) -> None:
+def _draw_gap(axes: Axes, run: Subject, tag: str) -> None:
     gap = run.curve(tag)
     if gap is not None:
         axes.plot(gap.steps, gap.values, color=run.look.color, ls=run.look.line, lw=0.9)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from bnexp.analysis.naming import legend_names
 from bnexp.errors import ConfigError
-from bnexp.figures.style import LINES, MARKERS, PALETTE
+from bnexp.figures.style import LINES, MARKERS, PALETTE, darker, new_figure
+from bnexp.models.part_names import unit_of
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.events import Histograms, read_histograms
 from bnexp.runs.identity import config_hash
 from bnexp.runs.reading import Series, read_config, read_metrics
 
 MOST_POINTS = 200
+LETTERS = 15  # of a line of a run's name
+LINE_IN = 0.16
+BESIDE_IN = 0.3  # what stands over and under the panels
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Shown:
+class Subject:
     """One run of a figure.
 
     name: what tells it from the others.
@@ -64,7 +70,7 @@ class Drawing:
     notes: list[str] = field(default_factory=list)
 
 
-def shown(directories: Sequence[RunDirectory]) -> list[Shown]:
+def subjects(directories: Sequence[RunDirectory]) -> list[Subject]:
     """Read the runs and name them by what differs between them.
 
     Raises:
@@ -75,7 +81,7 @@ def shown(directories: Sequence[RunDirectory]) -> list[Shown]:
     asked = {found: {**config, "seed": None} for found, config in zip(hashes, configs, strict=True)}
     questions = dict(zip(asked, legend_names(list(asked.values())), strict=True))
     return [
-        Shown(name, questions[found], look(index), directory, read_metrics(directory))
+        Subject(name, questions[found], look(index), directory, read_metrics(directory))
         for index, (name, found, directory) in enumerate(
             zip(legend_names(configs), hashes, directories, strict=True)
         )
@@ -88,14 +94,14 @@ def look(index: int) -> Look:
     return Look(PALETTE[place], LINES[(place + turn) % len(LINES)], MARKERS[place])
 
 
-def line_of(run: Shown) -> Line2D:
+def line_of(run: Subject) -> Line2D:
     """Return the line that stands for a run in a legend."""
     return Line2D([], [], color=run.look.color, ls=run.look.line)
 
 
 def those_with(
-    runs: Sequence[Shown], content: Mapping[str, Sequence[object]], what: str, needs: str
-) -> tuple[list[Shown], list[str]]:
+    runs: Sequence[Subject], content: Mapping[str, Sequence[object]], what: str, needs: str
+) -> tuple[list[Subject], list[str]]:
     """Return the runs for which `content` (by run name) is not empty, and a note on each that is left out.
 
     Raises:
@@ -105,3 +111,30 @@ def those_with(
     if not kept:
         raise ConfigError(f"{what} needs {needs}; none of it in {', '.join(run.name for run in runs)}")
     return kept, [f'run "{run.name}" left out: {what} needs {needs}' for run in runs if run not in kept]
+
+
+def panels(
+    runs: Sequence[Subject], layers: Sequence[str], row_in: float, *, sharey: Literal["all", "col"]
+) -> tuple[Figure, NDArray[Any]]:
+    """Return small multiples: a row of panels for each run, with its name, a column for each layer.
+
+    Args:
+        row_in: the least height of a row in inches.
+    """
+    names = [_lines(run.name) for run in runs]
+    row_in = max(row_in, LINE_IN * max(map(len, names)))
+    figure = new_figure(BESIDE_IN + row_in * len(runs))
+    grid = figure.subplots(len(runs), len(layers), sharex=True, sharey=sharey, squeeze=False)
+    for row, run, name in zip(grid, runs, names, strict=True):
+        label = row[0].set_ylabel("\n".join(name), rotation=0, ha="right", va="center")
+        label.set_color(darker(run.look.color))
+    for axes, layer in zip(grid[0], layers, strict=True):
+        axes.set_title(unit_of(layer))
+    return figure, grid
+
+
+def _lines(name: str) -> list[str]:
+    """Break a name such as `custom, batch 64` after commas where that is enough."""
+    parts = ",\n".join(name.split(", ")).splitlines()
+    lines = [line for part in parts for line in textwrap.wrap(part, LETTERS, break_long_words=False)]
+    return [name] if len(name) <= LETTERS else lines

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from bnexp.display import comparison
-from bnexp.report.content import Content
-from bnexp.report.picture import Picture
+from bnexp.report.content import Content, diverged_table, runs_table
+from bnexp.report.pictures import Picture
 from bnexp.report.question import runs
-from bnexp.report.wording import circumstances_table, computed_alike, runs_table, where
+from bnexp.report.reproduce import circumstances_table, computed_alike
 
 
 def markdown(content: Content, folder: str) -> str:
@@ -25,18 +25,13 @@ def markdown(content: Content, folder: str) -> str:
 
 def _sections(content: Content, folder: str) -> Iterable[tuple[str, str]]:
     yield "Comparison", comparison.markdown(content.comparison)
-    yield "Runs that diverged", _diverged(content)
+    yield "Runs that diverged", _table(*diverged_table(content)) if content.divergences else ""
     for heading, pictures in groupby(content.pictures, key=lambda picture: picture.heading):
         yield heading, "\n\n".join(_figure(picture, folder) for picture in pictures)
-    warned = [_plain(f"{one.text} ({runs(one.runs)}: {where(one)})") for one in content.warnings]
+    warned = [_plain(f"{one.text} ({runs(one.runs)}: {one.places})") for one in content.warnings]
     yield "Warnings", "\n".join(_list(warned or ["None fired."]))
     yield "To reproduce", _reproduce(content)
     yield "Every run", _table(*runs_table(content))
-
-
-def _diverged(content: Content) -> str:
-    rows = [[one.configuration, str(one.seed), one.text, one.run] for one in content.divergences]
-    return _table(["configuration", "seed", "where", "run"], rows) if rows else ""
 
 
 def _figure(picture: Picture, folder: str) -> str:

@@ -11,12 +11,16 @@ from typing import Any
 from bnexp.analysis.records import Record
 from bnexp.composition.expand import expand
 from bnexp.errors import CheckpointError, ConfigError
+from bnexp.report.question import runs
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS
 from bnexp.runs.log import started_by
 from bnexp.runs.sweeps import Sweep
 
 UNKNOWN = "unknown"
+SAME_BITS = (
+    "On a CPU the same command at the same commit, versions and number of threads gives the same bits."
+)
 MACHINE = ("device", "cpu", "threads", "host", "platform")
 
 
@@ -74,6 +78,26 @@ def circumstances(records: Sequence[Record]) -> list[Circumstance]:
     return [Circumstance(*name, Counter(one.get(name, UNKNOWN) for one in found)) for name in names]
 
 
+def circumstances_table(found: Sequence[Circumstance]) -> list[tuple[str, str, bool]]:
+    """Return rows of name, values and whether they differ between runs; what all share stands together."""
+    rows = []
+    for part in dict.fromkeys(one.part for one in found):
+        shared = [one for one in found if one.part == part and not one.differs]
+        rows += [(part, ", ".join(f"{one.name} {next(iter(one.values))}" for one in shared), False)]
+        rows += [(one.name, _counted(one), True) for one in found if one.part == part and one.differs]
+    return [row for row in rows if row[1]]
+
+
+def computed_alike(found: Sequence[Circumstance]) -> str:
+    """Say whether all runs were computed alike, and what that is worth."""
+    differ = [one.name for one in found if one.differs]
+    told = (
+        f"The runs differ in {', '.join(differ)}" if differ else "All runs share code, versions and machine"
+    )
+    on_cpu = any(one.name == "device" and set(one.values) == {"cpu"} for one in found)
+    return f"{told}. {SAME_BITS if on_cpu else ''}".strip()
+
+
 def _circumstances(result: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     commit, dirty = result.get("git_commit"), result.get("git_dirty")
     code = UNKNOWN if commit is None else f"{commit}{' with uncommitted changes' if dirty else ''}"
@@ -120,3 +144,7 @@ def _is_whole(sweep: Sweep, shown: int) -> bool:
 def _told(sweep: Sweep, shown: int) -> str:
     every = "all of its" if shown == len(sweep.jobs) else f"{shown} of its"
     return f"sweep {sweep.name}: {every} {len(sweep.jobs)} runs are shown here"
+
+
+def _counted(found: Circumstance) -> str:
+    return "; ".join(f"{value} ({runs(count)})" for value, count in found.values.items())

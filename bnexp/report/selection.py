@@ -12,9 +12,9 @@ from bnexp.analysis.groups import Group
 from bnexp.analysis.naming import facts, phrase
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
-from bnexp.figures import loss
+from bnexp.figures.loss import Arm
 from bnexp.figures.style import PALETTE
-from bnexp.figures.subjects import Look, Shown, look
+from bnexp.figures.subjects import Look, Subject, look
 from bnexp.runs.reading import read_metrics
 
 MOST_CURVES = len(PALETTE)
@@ -26,7 +26,7 @@ class Facet:
     """The groups that share all choices but one; `title` says which they share."""
 
     title: str
-    groups: Sequence[loss.Group]
+    groups: Sequence[Arm]
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,30 @@ class Faceted:
     """
 
     facets: Sequence[Facet]
-    legend: Sequence[loss.Group]
-    groups: Sequence[loss.Group]
+    legend: Sequence[Arm]
+    groups: Sequence[Arm]
 
 
-def drawn(groups: Sequence[Group]) -> list[loss.Group]:
+def arms_of(groups: Sequence[Group]) -> list[Arm]:
     """Return every group with a look and with the rows of its runs.
 
     Raises:
         CheckpointError: a run is damaged.
     """
-    return [_drawn(group, look(index)) for index, group in enumerate(groups)]
+    return [_arm(group, look(index)) for index, group in enumerate(groups)]
 
 
-def _drawn(group: Group, style: Look) -> loss.Group:
-    members = [Shown(group.name, group.name, style, one.run, read_metrics(one.run)) for one in group.records]
-    return loss.Group(group.name, style, members)
+def _arm(group: Group, style: Look) -> Arm:
+    name = group.name
+    members = [Subject(name, name, style, one.run, read_metrics(one.run)) for one in group.records]
+    return Arm(name, style, members)
 
 
-def told_apart(shown: Sequence[loss.Group]) -> list[loss.Group]:
-    """Return groups to be drawn in one panel, with looks of their own if some share a colour."""
-    if len({group.look.color for group in shown}) == len(shown):
-        return list(shown)
-    return [_in_look(group, look(place)) for place, group in enumerate(shown)]
+def distinct(arms: Sequence[Arm]) -> list[Arm]:
+    """Return arms to be drawn in one panel, with looks of their own if some share a colour."""
+    if len({arm.look.color for arm in arms}) == len(arms):
+        return list(arms)
+    return [_in_look(arm, look(place)) for place, arm in enumerate(arms)]
 
 
 def some(groups: Sequence[Group], tag: str, most: int) -> list[int]:
@@ -77,13 +78,13 @@ def some(groups: Sequence[Group], tag: str, most: int) -> list[int]:
     return sorted(ranks[place] for place in picked)
 
 
-def representative(group: Group, shown: loss.Group) -> Shown:
+def representative(group: Group, arm: Arm) -> Subject:
     """Return the run of a group that has the lowest seed, under the group's name."""
     seeds = [record.config.get("seed", 0) for record in group.records]
-    return shown.members[seeds.index(min(seeds))]
+    return arm.members[seeds.index(min(seeds))]
 
 
-def faceted(groups: Sequence[Group], shown: Sequence[loss.Group]) -> Faceted | None:
+def faceted(groups: Sequence[Group], arms: Sequence[Arm]) -> Faceted | None:
     """Split groups by all knobs but one; None where each has too many values or leaves too many parts.
 
     The knob that is left is the first in the order in which people study them.
@@ -95,27 +96,25 @@ def faceted(groups: Sequence[Group], shown: Sequence[loss.Group]) -> Faceted | N
             continue  # a norm without a momentum stands nowhere among momenta
         titles = [_rest(record, swept, knob) for record in firsts]
         if 2 <= len(knob.values) <= MOST_CURVES and 2 <= len(set(titles)) <= MOST_FACETS:
-            return _split(knob, titles, firsts, shown)
+            return _split(knob, titles, firsts, arms)
     return None
 
 
-def _split(
-    knob: Knob, titles: Sequence[str], firsts: Sequence[Record], shown: Sequence[loss.Group]
-) -> Faceted:
+def _split(knob: Knob, titles: Sequence[str], firsts: Sequence[Record], arms: Sequence[Arm]) -> Faceted:
     values = [repr(value) for value in knob.values]
     names = [phrase(knob.key, value) for value in knob.values]
     places = [values.index(repr(facts(record.config)[knob.key])) for record in firsts]
-    looked = [_in_look(group, look(place)) for group, place in zip(shown, places, strict=True)]
-    parts: dict[str, list[loss.Group]] = {}
-    for title, group in zip(titles, looked, strict=True):
-        parts.setdefault(title, []).append(group)
+    looked = [_in_look(arm, look(place)) for arm, place in zip(arms, places, strict=True)]
+    parts: dict[str, list[Arm]] = {}
+    for title, arm in zip(titles, looked, strict=True):
+        parts.setdefault(title, []).append(arm)
     facets = [Facet(title, found) for title, found in parts.items()]
     legend = [replace(looked[places.index(place)], name=name) for place, name in enumerate(names)]
     return Faceted(facets, legend, looked)
 
 
-def _in_look(group: loss.Group, style: Look) -> loss.Group:
-    return replace(group, look=style, members=[replace(run, look=style) for run in group.members])
+def _in_look(arm: Arm, style: Look) -> Arm:
+    return replace(arm, look=style, members=[replace(run, look=style) for run in arm.members])
 
 
 def _rest(record: Record, swept: Sequence[Knob], knob: Knob) -> str:

@@ -4,7 +4,7 @@ import pytest
 from synthetic_runs import config, write_run
 
 from bnexp import cli
-from bnexp.figures.kinds import FIGURES
+from bnexp.figures.catalog import FIGURES
 from bnexp.protocols import Measurement
 
 

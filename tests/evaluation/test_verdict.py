@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bnexp.evaluation.three_way import Comparison, Scores
+from bnexp.evaluation.three_way import Scores, ThreeWay
 from bnexp.evaluation.verdict import differ, points, verdict
 
 
@@ -18,7 +18,7 @@ def scores(right: int, num: int = 1000, loss: float = 1.0) -> Scores:
 def said(running: Scores, batch: Scores, recalibrated: Scores | None, failure: str | None = None) -> str:
     found = {"running": running, "batch": batch}
     found |= {"recalibrated": recalibrated} if recalibrated else {}
-    return verdict(Comparison(found, ["norm"], nn.Identity(), 16, failure))
+    return verdict(ThreeWay(found, ["norm"], nn.Identity(), 16, failure))
 
 
 def test_stale_averages_are_called_stale() -> None:
@@ -73,7 +73,7 @@ def test_a_failed_recalibration_is_told() -> None:
 
 
 def test_without_layers_there_is_nothing_to_compare() -> None:
-    text = verdict(Comparison({"running": scores(5)}, [], nn.Identity(), 16))
+    text = verdict(ThreeWay({"running": scores(5)}, [], nn.Identity(), 16))
     assert "nothing to compare" in text
 
 

@@ -9,17 +9,17 @@ from bnexp.errors import ConfigError
 from bnexp.figures import curves, loss
 from bnexp.figures.curves import Column, by_epoch, by_step, by_time
 from bnexp.figures.style import styled
-from bnexp.figures.subjects import Shown, look
+from bnexp.figures.subjects import Subject, look
 from bnexp.protocols import Measurement
 from bnexp.runs.reading import read_metrics
 
 
 def shown(run, index=0):
-    return Shown("a run", "a run", look(index), run, read_metrics(run))
+    return Subject("a run", "a run", look(index), run, read_metrics(run))
 
 
 def group(runs, names, index=0):
-    return loss.Group(names[0], look(index), [shown(runs[name], index) for name in names])
+    return loss.Arm(names[0], look(index), [shown(runs[name], index) for name in names])
 
 
 def drawn(groups, *axes):
@@ -80,7 +80,7 @@ def test_every_axis_has_its_panels(runs):
 def test_runs_without_curves_are_refused(tmp_path):
     run = write_run(tmp_path / "run", {0: Measurement({"lr": 0.1})}, config=config())
     with pytest.raises(ConfigError, match="curves need rows of loss or accuracy"):
-        drawn([loss.Group("a", look(0), [shown(run)])], "step")
+        drawn([loss.Arm("a", look(0), [shown(run)])], "step")
 
 
 def test_steps_and_epochs_are_those_of_the_rows(runs):

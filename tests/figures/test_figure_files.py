@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.kinds import FIGURES, drawer, write_figure
+from bnexp.figures.catalog import FIGURES, drawer, write_figure
 from bnexp.figures.style import PALETTE, file_format, save, styled
-from bnexp.figures.subjects import shown
+from bnexp.figures.subjects import subjects
 
 PAIR = ("custom0", "none0")
 
@@ -26,7 +26,7 @@ def figures(runs, tmp_path_factory):
     found = {}
     with styled():
         for what in FIGURES:
-            found[what] = drawer(what)(shown([runs[name] for name in PAIR]), ()).figure
+            found[what] = drawer(what)(subjects([runs[name] for name in PAIR]), ()).figure
             save(found[what], tmp_path_factory.mktemp("figures") / "figure.png")
             found[what].set_layout_engine("none")  # it stays as it was saved: the next layout would take long
     return found
@@ -131,7 +131,7 @@ def test_settings_of_the_caller_neither_count_nor_change(runs, tmp_path):
 
 
 def test_neither_pyplot_nor_torch_is_imported():
-    code = "import sys, bnexp.figures.kinds; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
+    code = "import sys, bnexp.figures.catalog; print({'torch', 'matplotlib.pyplot'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -8,24 +8,26 @@ from synthetic_runs import LAYERS, config
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import Record
 from bnexp.analysis.statistics import estimate
-from bnexp.analysis.variation import Cell, Crossed, Knob
+from bnexp.analysis.variation import Crossed, Crossing, Knob
 from bnexp.errors import ConfigError
-from bnexp.figures import cost, gradient_grid, heat_map, percentile_grid
+from bnexp.figures import gradients, percentiles, summaries
 from bnexp.figures.gradients import magnitude_quantile
 from bnexp.figures.style import styled, svg
-from bnexp.figures.subjects import look, shown
+from bnexp.figures.subjects import look, subjects
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.reading import read_metrics
 
 
 def crossed(means, tag="accuracy/test", diverged=0):
-    cells = [[Cell(2, diverged, None if mean is None else estimate([mean])) for mean in row] for row in means]
+    cells = [
+        [Crossing(2, diverged, None if mean is None else estimate([mean])) for mean in row] for row in means
+    ]
     return Crossed(Knob("choices.norm", ("custom", "none")), Knob("batch_size", (8, 64, 512)), tag, cells)
 
 
 def map_of(found):
     with styled():
-        return heat_map.draw([found]).figure.axes[0]
+        return summaries.draw_maps([found]).figure.axes[0]
 
 
 def test_numbers_stand_in_the_cells_that_have_them():
@@ -72,7 +74,7 @@ def test_costs_are_each_run_their_mean_and_its_interval(tmp_path):
     ]
     groups = grouped(records)
     with styled():
-        time, memory = cost.draw(groups, [look(0), look(1)]).figure.axes
+        time, memory = summaries.draw_costs(groups, [look(0), look(1)]).figure.axes
     ticks, interval, mean = time.lines[:3]
     assert list(ticks.get_xdata()) == [1.0, 2.0, 6.0] and mean.get_xdata() == [3.0]
     half = groups[0].estimate("step_time_ms").half_width
@@ -86,7 +88,7 @@ def test_costs_are_each_run_their_mean_and_its_interval(tmp_path):
 def test_runs_that_took_no_step_have_no_cost(tmp_path):
     groups = grouped([record(tmp_path, "custom", 0, seconds=0.0, step=0)])
     with pytest.raises(ConfigError, match="costs need runs that took a step"):
-        cost.draw(groups, [look(0)])
+        summaries.draw_costs(groups, [look(0)])
 
 
 def rows_of(figure, columns):
@@ -95,7 +97,7 @@ def rows_of(figure, columns):
 
 def test_percentiles_stand_run_under_run(runs):
     with styled():
-        figure = percentile_grid.draw(shown([runs["custom0"], runs["none0"]]), ()).figure
+        figure = percentiles.draw_grid(subjects([runs["custom0"], runs["none0"]]), ()).figure
     grid = rows_of(figure, len(LAYERS))
     assert grid.shape == (2, 2) and [axes.get_title() for axes in grid[0]] == list(LAYERS)
     metrics = read_metrics(runs["custom0"])
@@ -109,9 +111,9 @@ def test_percentiles_stand_run_under_run(runs):
 
 
 def test_gradients_stand_run_under_run_with_their_medians(runs):
-    chosen = shown([runs["custom0"], runs["none0"]])
+    chosen = subjects([runs["custom0"], runs["none0"]])
     with styled():
-        figure = gradient_grid.draw(chosen, ()).figure
+        figure = gradients.draw_grid(chosen, ()).figure
     grid = rows_of(figure, len(LAYERS))
     assert grid.shape == (2, 2) and len({axes.get_xlim() for axes in figure.axes}) == 1
     for row, run in zip(grid, chosen, strict=True):
@@ -122,5 +124,5 @@ def test_gradients_stand_run_under_run_with_their_medians(runs):
 
 def test_svg_text_is_the_same_each_time(runs):
     with styled():
-        texts = [svg(gradient_grid.draw(shown([runs["custom0"]]), ()).figure) for _ in range(2)]
+        texts = [svg(gradients.draw_grid(subjects([runs["custom0"]]), ()).figure) for _ in range(2)]
     assert texts[0] == texts[1] and "<image" not in texts[0]

@@ -19,13 +19,13 @@ from synthetic_runs import (
 from bnexp.errors import ConfigError
 from bnexp.figures import activations, gradients, loss, percentiles, running_stats
 from bnexp.figures.style import PALETTE, styled
-from bnexp.figures.subjects import look, shown
+from bnexp.figures.subjects import look, subjects
 from bnexp.runs.reading import read_metrics
 
 
 def drawn(module, runs, names, patterns=()):
     with styled():
-        return module.draw(shown([runs[name] for name in names]), patterns)
+        return module.draw(subjects([runs[name] for name in names]), patterns)
 
 
 def assert_line(line, series):

@@ -8,7 +8,7 @@ from synthetic_runs import config, telling_rows, write_run
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import all_records
 from bnexp.figures.subjects import look
-from bnexp.report.selection import drawn, faceted, some, told_apart
+from bnexp.report.selection import arms_of, distinct, faceted, some
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def groups(tmp_path_factory):
 
 
 def test_one_knob_has_the_colours_and_the_others_the_facets(groups):
-    split = faceted(groups, drawn(groups))
+    split = faceted(groups, arms_of(groups))
     assert [group.name for group in split.legend] == ["custom", "no norm"]
     assert [facet.title for facet in split.facets] == [f"batch {2**place}" for place in range(5)]
     for facet in split.facets:
@@ -43,9 +43,9 @@ def test_few_of_many_reach_from_the_best_to_the_worst(groups):
 
 
 def test_groups_in_one_panel_have_their_own_colours(groups):
-    shared = faceted(groups, drawn(groups)).groups[:4]
+    shared = faceted(groups, arms_of(groups)).groups[:4]
     assert len({group.look.color for group in shared}) < 4
-    assert len({group.look.color for group in told_apart(shared)}) == 4
+    assert len({group.look.color for group in distinct(shared)}) == 4
 
 
 def test_panels_of_momenta_are_none_where_a_norm_has_no_momentum(tmp_path):
@@ -57,4 +57,4 @@ def test_panels_of_momenta_are_none_where_a_norm_has_no_momentum(tmp_path):
     found = grouped(all_records(tmp_path))
     names = sorted(group.name for group in found)
     assert names == [*(f"custom, momentum {each}" for each in momenta), "no norm"]
-    assert faceted(found, drawn(found)) is None
+    assert faceted(found, arms_of(found)) is None

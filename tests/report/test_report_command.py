@@ -159,10 +159,12 @@ def test_runs_that_differ_in_code_or_machine_are_said_to(root, tmp_path, folder)
 def test_special_letters_are_escaped_everywhere(tmp_path, folder):
     finished(tmp_path, "one", "custom", rows=QUIET, diverged={"origin": "<b>&"}, status="diverged")
     finished(tmp_path, "two", "none", rows=QUIET, versions={"torch": "<i>2"})
-    assert report("--title", "a < b & c | `d`", root=tmp_path) == 0
+    assert report("--title", "a < b & c | `d` {{ 7 * 7 }}", root=tmp_path) == 0
     html, text = (folder / "report.html").read_text(), (folder / "report.md").read_text()
-    assert "<h1>a &lt; b &amp; c | `d`</h1>" in html and "<b>" not in html and "<i>" not in html
-    assert text.startswith("# a \\< b & c | \\`d\\`\n")
+    title = "a &lt; b &amp; c | `d` {{ 7 * 7 }}"
+    assert f"<title>{title}</title>" in html and f"<h1>{title}</h1>" in html
+    assert "<b>" not in html and "<i>" not in html and "&lt;i&gt;2" in html
+    assert text.startswith("# a \\< b & c | \\`d\\` {{ 7 \\* 7 }}\n")
     Page(html)
 
 

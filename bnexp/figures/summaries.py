@@ -1,4 +1,4 @@
-"""A metric over two swept knobs, as numbers on colours."""
+"""Figures of final numbers: a metric over two knobs as numbers on colours, and what runs cost."""
 
 from __future__ import annotations
 
@@ -7,23 +7,31 @@ from statistics import mode
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 
 from bnexp import metrics
-from bnexp.analysis.variation import Cell, Crossed
-from bnexp.figures.style import WIDTH_IN, new_figure
-from bnexp.figures.subjects import Drawing
+from bnexp.analysis.groups import Group
+from bnexp.analysis.variation import Crossed, Crossing
+from bnexp.errors import ConfigError
+from bnexp.figures.style import WIDTH_IN, legend_above, new_figure
+from bnexp.figures.subjects import Drawing, Look
 from bnexp.metrics import Metric
 
 COLORS = "cividis"  # one hue order for all kinds of sight, and rising in brightness for print
-ROW_IN = 0.42
+MAP_ROW_IN = 0.42
 BESIDE_IN = 0.75
 MOST_SIDE_BY_SIDE = 5  # columns of a map, so that two maps stand beside each other
 DARK = 0.55  # of the colour scale: brighter cells take black letters
 
+COSTS = ("step_time_ms", "peak_memory_bytes")
+COST_ROW_IN = 0.2
+ROOM = 1.12  # the axis reaches so far beyond what is shown
 
-def draw(maps: Sequence[Crossed]) -> Drawing:
+
+def draw_maps(maps: Sequence[Crossed]) -> Drawing:
     """Draw each metric in a map of its own: rows and columns are the knobs' values.
 
     Brighter is better, or higher where it is not known which way is better. A cell without a number is a
@@ -31,11 +39,38 @@ def draw(maps: Sequence[Crossed]) -> Drawing:
     """
     columns = len(maps) if len(maps[0].columns.values) <= MOST_SIDE_BY_SIDE else 1
     rows = -(-len(maps) // columns)
-    figure = new_figure(rows * (BESIDE_IN + ROW_IN * len(maps[0].rows.values)), WIDTH_IN)
+    figure = new_figure(rows * (BESIDE_IN + MAP_ROW_IN * len(maps[0].rows.values)), WIDTH_IN)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes, crossed in zip(grid.flat, maps, strict=True):
         _draw_map(axes, crossed)
         axes.set_title(metrics.of(crossed.tag).axis)
+    return Drawing(figure)
+
+
+def draw_costs(groups: Sequence[Group], looks: Sequence[Look]) -> Drawing:
+    """Draw time and memory from zero on, a row for each group.
+
+    Raises:
+        ConfigError: no run says what it cost.
+    """
+    tags = [tag for tag in COSTS if any(group.estimate(tag) is not None for group in groups)]
+    if not tags:
+        raise ConfigError("costs need runs that took a step: no result.json holds seconds or memory")
+    figure = new_figure(0.65 + COST_ROW_IN * len(groups))
+    grid = figure.subplots(1, len(tags), sharey=True, squeeze=False)[0]
+    for axes, tag in zip(grid, tags, strict=True):
+        metric = metrics.of(tag)
+        ends = [_draw_row(axes, row, group, metric, looks[row]) for row, group in enumerate(groups)]
+        axes.set(xlabel=metric.axis, xlim=(0, ROOM * max(ends)))
+        axes.grid(axis="x", color="0.9", lw=0.6)
+        axes.set_axisbelow(True)
+    grid[0].set_yticks(range(len(groups)), [group.name for group in groups])
+    grid[0].set_ylim(len(groups) - 0.5, -0.5)
+    keys: dict[str, Artist] = {
+        "a run": Line2D([], [], color="0.5", marker="|", ls=""),
+        "mean, 95 % interval": Line2D([], [], color="0.2", marker="o"),
+    }
+    legend_above(figure, list(keys.values()), list(keys))
     return Drawing(figure)
 
 
@@ -62,11 +97,11 @@ def _draw_map(axes: Axes, crossed: Crossed) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _mean(cell: Cell) -> float:
+def _mean(cell: Crossing) -> float:
     return cell.estimate.mean if cell.estimate is not None else np.nan
 
 
-def _told(cell: Cell, metric: Metric, usual: int) -> str:
+def _told(cell: Crossing, metric: Metric, usual: int) -> str:
     """Return the mean, how many runs it is of where that is unusual, and how many diverged."""
     number = "–" if cell.estimate is None else metric.number(cell.estimate.mean)
     remarks = [f"n = {cell.runs}"] if cell.runs not in (usual, 0) else []
@@ -76,3 +111,18 @@ def _told(cell: Cell, metric: Metric, usual: int) -> str:
 
 def _plain(value: object) -> str:
     return "null" if value is None else str(value)
+
+
+def _draw_row(axes: Axes, row: int, group: Group, metric: Metric, look: Look) -> float:
+    """Draw one group; return how far the axis should reach for it: an interval may leave the panel."""
+    known = (record.metric(metric.name) for record in group.records)
+    values = [value / metric.scale for value in known if value is not None]
+    found = group.estimate(metric.name)
+    if found is None:
+        return 0.0
+    axes.plot(values, np.full(len(values), row), color=look.color, marker="|", ls="", ms=6, alpha=0.6)
+    mean, half = found.mean / metric.scale, (found.half_width or 0.0) / metric.scale
+    if found.half_width is not None:
+        axes.plot([max(0.0, mean - half), mean + half], [row, row], color=look.color, lw=1.4)
+    axes.plot([mean], [row], color=look.color, marker=look.marker, ls="", ms=5)
+    return max(*values, min(mean + half, 1.5 * max(values)))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bnexp.figures.subjects import Drawing, Shown
+    from bnexp.figures.subjects import Drawing, Subject
     from bnexp.runs.directory import RunDirectory
 
 # Names alone: a module is imported when its figure is drawn, so that help and TAB need no matplotlib.
@@ -28,17 +28,17 @@ def write_figure(
     """
     # Here and not above: matplotlib takes longer than finding out that a run does not exist.
     from bnexp.figures.style import file_format, save, styled
-    from bnexp.figures.subjects import shown
+    from bnexp.figures.subjects import subjects
 
     file_format(path)
     with styled():
-        drawing = drawer(what)(shown(directories), layers)
+        drawing = drawer(what)(subjects(directories), layers)
         save(drawing.figure, path)
     return drawing.notes
 
 
-def drawer(what: str) -> Callable[[Sequence[Shown], Sequence[str]], Drawing]:
+def drawer(what: str) -> Callable[[Sequence[Subject], Sequence[str]], Drawing]:
     """Return the function that draws one of FIGURES."""
-    draw: Callable[[Sequence[Shown], Sequence[str]], Drawing]
+    draw: Callable[[Sequence[Subject], Sequence[str]], Drawing]
     draw = importlib.import_module(f"bnexp.figures.{what}").draw
     return draw
