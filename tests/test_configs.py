@@ -12,9 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from bnexp import config as schema
-from bnexp.composition.choices import description, groups
+from bnexp.choices import SplitKnobs, description, groups
 from bnexp.composition.compose import as_yaml, compose, restore
-from bnexp.config import SplitKnobs, TrainConfig
+from bnexp.config import TrainConfig
 
 CONF = Path(__file__).parents[1] / "conf"
 ROOT = CONF / "train.yaml"

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 
 from bnexp import metrics
+from bnexp.choices import GROUPS
+from bnexp.config import ACTIVATIONS
 from bnexp.figures.catalog import FIGURES
 from bnexp.statuses import STATUSES
 
 PACKAGE = Path(__file__).parents[1] / "bnexp"
 ALIKE = 3  # so many names of one list in another are a copy
+COMMON = {"choices.py": 6}  # names that stand together for other reasons, too
 LISTS = {
+    "config.py": ACTIVATIONS,
+    "choices.py": GROUPS,
     "figures/catalog.py": FIGURES,
     "metrics.py": [*(one.name for one in metrics.MEASURED), *metrics.tags(*metrics.SPLITS)],
     "statuses.py": STATUSES,
@@ -34,13 +39,13 @@ def collections(source: str) -> Iterator[set[str]]:
 
 
 def copies(names: set[str], home: str, package: Path = PACKAGE) -> list[str]:
-    """Return the modules other than `home` that spell out at least three of `names` together."""
+    """Return the modules other than `home` that spell out several of `names` together."""
     return [
         str(path.relative_to(package))
         for path in sorted(package.rglob("*.py"))
         if path != package / home
         for found in collections(path.read_text(encoding="utf-8"))
-        if len(found & names) >= min(ALIKE, len(names))
+        if len(found & names) >= COMMON.get(home, ALIKE)
     ]
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from bnexp import metrics
 from bnexp.analysis.naming import differing, facts, legend_names, title
 from bnexp.analysis.query import Filter, known_keys
-from bnexp.analysis.records import ABSENT, GROUPS, Record, at, chosen
+from bnexp.analysis.records import ABSENT, Record, at, chosen
 from bnexp.analysis.statistics import Difference, Estimate, estimate, paired
-from bnexp.composition.choices import own_values
+from bnexp.choices import GROUPS, own_values
 from bnexp.errors import ConfigError, suggestion
 from bnexp.runs.identity import config_hash, norm_options
 from bnexp.shorthand import NORMS, SHORTHANDS, norm_values

@@ -6,43 +6,29 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bnexp.composition.choices import own_values
-from bnexp.runs.identity import FOLDERS, NORM_OPTIONS, norm_options
+from bnexp.choices import own_values, shared
+from bnexp.config import KNOBS
+from bnexp.knobs import Knob
+from bnexp.runs.identity import ASIDE, NORM_OPTIONS, norm_options
 from bnexp.runs.reading import leaves
 from bnexp.shorthand import NORMS, SHORTHANDS
 
-HEADLINES = {
-    "choices.norm": "{}",
-    "choices.head_norm": "head {}",
-    "choices.model": "{}",
-    "choices.data": "{}",
-    "placement": "{}",
-    "activation": "{}",
-    "batch_size": "batch {}",
-    "accumulate": "accumulate {}",
-    "norm_batch": "norm batch {}",
-    "momentum": "momentum {}",
-    "eps": "eps {}",
-    "guard": "guard {}",
-    "freeze_norm.after": "norms frozen from {}",
-    "freeze_norm.what": "freezing {}",
-    "choices.optimizer": "{}",
-    "optimizer.lr": "lr {}",
-    "choices.schedule": "{} schedule",
-    "choices.init": "{} init",
-    "epochs": "{} epochs",
-    "steps": "{} steps",
-}
-LAST = {"seed": "seed {}"}
-WORDS = {
-    "none": "no norm",
-    "head none": "no norm in the head",
-    "momentum None": "cumulative momentum",
-    "1 epochs": "1 epoch",
-    "1 steps": "1 step",
-}
 SAID_AT_THE_TOP = tuple(f"norm.{name}" for name in SHORTHANDS)
-WITHOUT_EFFECT = ("telemetry", "choices", "threads", *FOLDERS)
+SEED = "seed"  # said last
+
+
+def _headlines() -> dict[str, Knob]:
+    """Return the knobs that people study, by their keys in `facts`, in the order in which names hold them."""
+    found = {}
+    for key, knob in KNOBS.items():
+        if knob.phrase:
+            found[f"choices.{key}" if knob.folder else key] = knob
+        if knob.folder:
+            found |= {f"{key}.{name}": each for name, each in shared(key).items() if each.phrase}
+    return found
+
+
+HEADLINES = _headlines()
 
 
 def legend_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -72,7 +58,7 @@ def names(configs: Sequence[Mapping[str, Any]], always: Collection[str] = ()) ->
 def headlines(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a short name for each of many runs, of the choices that people study; names may repeat."""
     found = [facts(config) for config in configs]
-    keys = [key for key in differing([fact for fact in found if fact]) if key in HEADLINES]
+    keys = [key for key in differing([fact for fact in found if fact]) if key in HEADLINES and key != SEED]
     return [
         _name(fact, [key for key in keys if key in fact] or ["choices.norm"]) if fact else ""
         for fact in found
@@ -104,7 +90,7 @@ def facts(config: Mapping[str, Any]) -> dict[str, Any]:
     and `eps`. What follows from another choice is left out.
     """
     choices = config.get("choices") or {}
-    kept = {key: value for key, value in config.items() if key not in (*WITHOUT_EFFECT, *NORM_OPTIONS)}
+    kept = {key: value for key, value in config.items() if key not in (*ASIDE, "choices", *NORM_OPTIONS)}
     kept |= norm_options(config)
     if kept.get("head_norm") in (None, kept.get("norm")):
         kept.pop("head_norm", None)
@@ -124,8 +110,8 @@ def _ordered(found: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = [
         key for key in dict.fromkeys(key for fact in found for key in fact) if not key.startswith("choices.")
     ]
-    rest = [key for key in keys if key not in HEADLINES and key not in LAST]
-    return [*HEADLINES, *rest, *LAST]
+    rest = [key for key in keys if key not in HEADLINES]
+    return [*(key for key in HEADLINES if key != SEED), *rest, SEED]
 
 
 def _varies(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
@@ -161,9 +147,7 @@ def _follows_the_norm(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
 
 def phrase(key: str, value: Any) -> str:
     """Return a key of `facts` and its value in words: `batch 8`, `no norm`."""
-    template = HEADLINES.get(key) or LAST.get(key)
-    phrase = template.format(value) if template else f"{key}={value}"
-    return WORDS.get(phrase, phrase)
+    return HEADLINES[key].say(value) if key in HEADLINES else f"{key}={value}"
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bnexp.analysis.records import ABSENT, GROUPS, Record, all_records, holds_run, read_record
+from bnexp.analysis.records import ABSENT, OWN_KEYS, Record, all_records, holds_run, read_record
+from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError, ConfigError, suggestion
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS, RunDirectory, open_run
@@ -40,7 +41,6 @@ ORDERS: dict[str, Callable[[Any, Any], bool]] = {
 }
 WORDS = {None: "null", True: "true", False: "false"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")
 
 
 @dataclass(frozen=True)

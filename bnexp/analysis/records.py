@@ -11,13 +11,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
 from bnexp.runs.finding import started
-from bnexp.runs.reading import is_config, read_config
-from bnexp.shorthand import as_norms_have
+from bnexp.runs.reading import as_of_now, is_config, read_config
 
-GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init", "telemetry", "convention")
+OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")  # beside those of configurations
 ABSENT = object()  # a value that a run does not have, unlike null
 
 
@@ -85,7 +85,7 @@ def read_record(run: RunDirectory) -> Record:
         stands, problem = standing(run, result), None
         copy = result.get("config")  # reads fifty times as fast as YAML
         if is_config(copy) and stands != "broken":
-            config = as_norms_have(copy)
+            config = as_of_now(copy)
         elif stands != "running" or run.config_file.exists():
             config = read_config(run)
     except CheckpointError as error:

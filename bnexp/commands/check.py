@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from bnexp.choices import groups
 from bnexp.composition import words as grammar
-from bnexp.composition.choices import groups
 from bnexp.composition.compose import compose
 from bnexp.composition.expand import expand
 from bnexp.config import TrainConfig
@@ -25,7 +25,6 @@ from bnexp.parity.setup import Subject
 from bnexp.parity.tolerances import MatrixCell
 from bnexp.runs.atomic import write_text
 
-KNOWN = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")
 FILE = "check.json"
 
 
@@ -59,9 +58,11 @@ def check(words: Sequence[str], plugins: Sequence[str], *, file: str | None, com
 
 
 def _configs(given: Sequence[str], plugins: Sequence[str]) -> list[TrainConfig]:
-    strange = [word for word in given if grammar.key(word).partition(".")[0] not in KNOWN]
+    strange = [word for word in given if grammar.key(word).partition(".")[0] not in grammar.CHECK_KEYS]
     if strange:
-        raise ConfigError([f"{word}: check takes {', '.join(KNOWN)} and norm.KNOB=VALUE" for word in strange])
+        raise ConfigError(
+            [f"{word}: check takes {', '.join(grammar.CHECK_KEYS)} and norm.KNOB=VALUE" for word in strange]
+        )
     named = any(grammar.key(word) == "norm" for word in given)
     names = [] if named else [f"norm={','.join(sorted(groups()['norm']))}"]
     compositions = [compose(job, plugins) for job in expand([*names, "device=cpu", *given])]

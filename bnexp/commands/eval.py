@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from bnexp.composition.compose import Composition, restore
-from bnexp.composition.evaluation import EvalKnobs, eval_knobs
+from bnexp.composition.eval_words import EvalKnobs, eval_knobs
 from bnexp.config import TrainConfig
 from bnexp.display import tables
 from bnexp.engine.checkpoint import write

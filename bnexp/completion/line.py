@@ -1,4 +1,6 @@
-"""A line as bash hands it over: split into words here, because bash splits words at `=` and `:` too.
+"""One answer to TAB, and a line as bash hands it over.
+
+The line is split into words here, because bash splits words at `=` and `:` too.
 
 Readline replaces only what follows the last character of COMP_WORDBREAKS, or an open quote, in the cursor's
 word; an answer is therefore a whole word less that beginning.
@@ -10,9 +12,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnexp.completion.candidate import Candidate
-
 UNSAFE = re.compile(r"([^\w@%+=:,./~^-])")
+OPEN_ENDS = ("=", ".", "/")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A whole word that may stand at the cursor, and one line about it; shells that can show the line do."""
+
+    text: str
+    about: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more of the word follows, so that no space may."""
+        return self.text.endswith(OPEN_ENDS)
 
 
 @dataclass(frozen=True)

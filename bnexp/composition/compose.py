@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnexp import config as schema
+from bnexp.choices import BUILT
+from bnexp.compatibility import completed
 from bnexp.composition import targets, words
 from bnexp.composition.drafts import draft
 from bnexp.composition.mistakes import keyed
@@ -52,12 +54,13 @@ def compose(given: Sequence[str], plugins: Sequence[str] = ()) -> Composition:
 
 
 def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
-    """Read a run's `config.yaml` back; what it may build is checked again."""
+    """Read a run's `config.yaml` back, of an earlier version too; what it may build is checked again."""
     targets.import_plugins(plugins)
     try:
         if not isinstance(yaml.safe_load(text), Mapping):
             raise CheckpointError("config.yaml must hold a configuration, with a value for each key")
-        node = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(text))
+        recorded: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        node = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(completed(recorded)))
         config = OmegaConf.to_object(node)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise CheckpointError(f"config.yaml does not fit this version of bnexp: {keyed(error)}") from error
@@ -90,7 +93,7 @@ def _as_norms_have(config: TrainConfig) -> TrainConfig:
 def _binding(config: TrainConfig, plugins: Sequence[str]) -> dict[str, list[str]]:
     """Return, by group, what does not fit the constructors; a head that copies the norm repeats nothing."""
     found: dict[str, list[str]] = {}
-    for group in targets.BUILT:
+    for group in BUILT:
         if group == "head_norm" and config.head_norm == config.norm:
             continue
         lines = targets.problems(group, getattr(config, group), plugins)

@@ -19,8 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnexp import config as schema
+from bnexp.choices import BUILT, conf_dir, conf_dirs
 from bnexp.composition import words
-from bnexp.composition.choices import conf_dir, conf_dirs
 from bnexp.composition.mistakes import (
     first_line,
     key_mistake,
@@ -161,6 +161,9 @@ def _finish(node: DictConfig, good: list[str], head_knobs: list[str]) -> list[st
     node.choices = {
         name.partition("@")[2] or name: choice for name, choice in chosen.items() if "hydra" not in name
     }
+    for group in BUILT:
+        if OmegaConf.is_dict(node[group]):
+            node[group].pop("_as_before_", None)
     _set_norms(node, good)
     if node.head_norm is None and OmegaConf.is_config(node.norm):
         node.head_norm = OmegaConf.to_container(node.norm)

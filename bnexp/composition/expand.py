@@ -9,7 +9,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from bnexp.composition.choices import groups
+from bnexp.choices import GROUPS, groups
 from bnexp.composition.mistakes import first_line, parse
 from bnexp.errors import ConfigError
 
@@ -18,7 +18,7 @@ class Folders:
     """The choices that `glob` picks from; takes the place of Hydra's config loader."""
 
     def get_group_options(self, group: str, results_filter: Any = None) -> list[str]:
-        return sorted(groups().get({"head_norm": "norm"}.get(group, group), {}))
+        return sorted(groups().get(GROUPS.get(group, group), {}))
 
 
 def expand(words: Sequence[str], paired: Sequence[Sequence[str]] = ()) -> list[list[str]]:

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from bnexp.composition.choices import groups
+from bnexp.choices import groups, known
 from bnexp.composition.targets import readable
 from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError, suggestion
@@ -146,13 +146,10 @@ def _value_mistake(
         return knob_by_knob(name)
     hint = schema_hint(name)
     if line and hint is not None:
-        return f"{name} must be {_said(name) or readable(hint)}, got {override.get_value_string()!r}"
+        knob = known(name)
+        wanted = knob.must_be if knob is not None and knob.must_be else readable(hint)
+        return f"{name} must be {wanted}, got {override.get_value_string()!r}"
     return line
-
-
-def _said(name: str) -> str | None:
-    """Return what a studied knob says that it must be, where its type does not say it."""
-    return next((field.metadata.get("must_be") for field in fields(TrainConfig) if field.name == name), None)
 
 
 def knob_by_knob(name: str) -> str:

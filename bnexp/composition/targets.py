@@ -15,17 +15,14 @@ from typing import Any
 
 import yaml
 
-from bnexp.composition.choices import conf_dir
-from bnexp.config import SplitKnobs
+from bnexp.choices import GROUPS, SplitKnobs, conf_dir
 from bnexp.errors import ConfigError, suggestion
-
-BUILT = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
 
 
 @lru_cache
 def shipped_targets(group: str) -> frozenset[str]:
     """Return every `_target_` that the shipped YAMLs of `group` name."""
-    paths = (conf_dir() / {"head_norm": "norm"}.get(group, group)).glob("*.yaml")
+    paths = (conf_dir() / GROUPS[group]).glob("*.yaml")
     return frozenset(target for path in paths for target in _targets(_load(path)))
 
 

@@ -12,8 +12,11 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
-from bnexp.composition.choices import groups
+from bnexp.choices import GROUPS, groups
 from bnexp.errors import ConfigError
+
+# What a norm alone depends on: the words of `bnexp check`.
+CHECK_KEYS = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")
 
 
 def rewrite(words: Sequence[str]) -> list[str]:
@@ -59,7 +62,7 @@ def _refuse(word: str) -> None:
         raise ConfigError(
             f"{word}: bnexp makes the run folder itself; output_dir=PATH or runs_dir=PATH say where"
         )
-    if value(word).startswith("[") and name in (*groups(), "head_norm"):
+    if value(word).startswith("[") and name in (*groups(), *GROUPS):
         raise ConfigError(f"{word}: a run takes one choice; {name}=ONE,OTHER with -m makes a run of each")
     if name in ("head_norm", "norm@head_norm") and value(word).startswith("{"):
         raise ConfigError(
@@ -71,7 +74,7 @@ def _refuse(word: str) -> None:
         raise ConfigError(
             f"{word}: words look like GROUP=NAME or KEY=VALUE; the head's norm is head_norm=NAME"
         )
-    if name.rpartition(".")[2] in ("_target_", "_partial_", "_args_", "_recursive_", "_convert_"):
+    if any(part.startswith("_") for part in name.split(".")):
         group = name.partition(".")[0].removeprefix("head_")
         raise ConfigError(
             f"{word}: what is built is not named on the command line; choose {group}=NAME, or write your own "

@@ -9,6 +9,7 @@ from itertools import cycle
 import torch
 from torch import Tensor
 
+from bnexp.choices import misfits
 from bnexp.errors import ConfigError
 from bnexp.protocols import Dataset, Split
 from bnexp.seeding import stream
@@ -85,8 +86,7 @@ def _sizes(available: int, train_size: int | None, val_fraction: float, *, held_
             f"data.train_size must lie between 1 and {available} (what the data has), or be null for all; "
             f"got {train_size}"
         )
-    if not 0 <= val_fraction < 1:
-        problems.append(f"data.val_fraction must be at least 0 and below 1, got {val_fraction}")
+    problems += misfits("data", val_fraction=val_fraction)
     if problems:
         raise ConfigError(problems)
     num_train = available if train_size is None else train_size

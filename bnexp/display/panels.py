@@ -14,7 +14,9 @@ from rich.panel import Panel
 from rich.table import Table
 
 from bnexp import metrics
+from bnexp.analysis.naming import HEADLINES, facts
 from bnexp.analysis.staleness import judge
+from bnexp.choices import BUILT
 from bnexp.display.sparkline import bars, sparkline
 from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
@@ -26,8 +28,6 @@ WIDEST = 100
 CURVE, BARS, GAP, NAME = 30, 18, 14, 17  # characters
 CURVES = (*metrics.tags("train", "val"), "grad_norm", "lr")
 WORD_COLORS = {"close": "green", "catching up": "yellow", "stale": "red", "not finite": "red"}
-CHOICES = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
-KNOBS = ("batch_size", "momentum", "placement", "activation", "seed")
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,14 @@ def show(console: Console, view: RunView) -> None:
 def summary(view: RunView) -> Table:
     """Return how the run stands, and the choices that make it."""
     choices = view.config.get("choices") or {}
-    knobs = {key: view.config[key] for key in KNOBS if key in view.config} | {
-        "lr": (view.config.get("optimizer") or {}).get("lr")
-    }
+    told = facts(view.config)
+    knobs = {key: told[key] for key in HEADLINES if key in told and not key.startswith("choices.")}
     rows = {
         "status": f"[{color(view.status)}]{view.status.replace('_', ' ')}[/] {_progress(view)}",
         "where": escape(_divergence(view)),
         "error": escape(_from_result(view, "error")),
         "test": ", ".join(filter(None, (_metric(view, tag) for tag in metrics.tags("test")))),
-        "choices": escape(" ".join(f"{key}={choices[key]}" for key in CHOICES if choices.get(key))),
+        "choices": escape(" ".join(f"{key}={choices[key]}" for key in BUILT if choices.get(key))),
         "knobs": escape(" ".join(f"{key}={value}" for key, value in knobs.items())),
     }
     table = Table(box=None, pad_edge=False, show_header=False)

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
+from bnexp.config import KNOBS
 from bnexp.errors import ConfigError
+from bnexp.knobs import refuse
 
 DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -21,10 +23,11 @@ def choose(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    refuse(KNOBS["device"].problems("device", name))
     try:
         device = torch.device(name)
     except (RuntimeError, OverflowError):
-        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, got {name!r}") from None
+        raise ConfigError(f"device={name}: there is no device of that number; use device=auto") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device={name}: no CUDA device is usable here; use device=cpu or device=auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():

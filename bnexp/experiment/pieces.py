@@ -16,7 +16,8 @@ import torch
 from hydra.utils import instantiate
 from torch import nn
 
-from bnexp.config import SplitKnobs, TrainConfig
+from bnexp.choices import SplitKnobs
+from bnexp.config import TrainConfig
 from bnexp.data import soundness
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
 from bnexp.data.download import NotDownloaded, no_downloads
@@ -24,6 +25,7 @@ from bnexp.data.splits import Splits, split
 from bnexp.engine.device import Precision
 from bnexp.engine.learner import Learner
 from bnexp.errors import ConfigError
+from bnexp.knobs import LARGEST
 from bnexp.models.blocks import Units
 from bnexp.models.dropout import seed_noise
 from bnexp.models.init import initialize
@@ -34,7 +36,6 @@ from bnexp.norms.modifiers.freeze import Freeze, step_of
 from bnexp.norms.modifiers.ghost import ghost
 from bnexp.norms.modifiers.guard import guarded
 from bnexp.norms.modifiers.overlay import running_statistics
-from bnexp.optimization.ranges import LARGEST
 from bnexp.preflight.course import Course, course
 from bnexp.preflight.sites import NormSite, norm_sites, problems
 from bnexp.protocols import Dataset, Scheduled, Split

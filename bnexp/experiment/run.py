@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from bnexp.composition.choices import own_values
+from bnexp.choices import own_values
 from bnexp.composition.compose import Composition, as_yaml
 from bnexp.config import MOST_THREADS, TrainConfig
 from bnexp.engine.checkpoint import Checkpoints, TrainState

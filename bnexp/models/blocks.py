@@ -20,27 +20,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from bnexp.config import PLACEMENTS
+from bnexp.config import ACTIVATIONS, KNOBS
 from bnexp.errors import ConfigError, ShapeError
+from bnexp.knobs import refuse
 from bnexp.models.dropout import Dropout
-from bnexp.models.limits import require_choice
 from bnexp.models.unit import FusedUnit, Shape, Unit
 from bnexp.models.weight_standardization import StandardizedConv2d
 from bnexp.protocols import NormFactory
-
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "sigmoid": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "selu": nn.SELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "mish": nn.Mish,
-    "softplus": nn.Softplus,
-    "identity": nn.Identity,
-}
 
 _POOLS: dict[str, Callable[[], nn.Module]] = {
     "max": partial(nn.MaxPool2d, 2),
@@ -72,7 +58,7 @@ class Units:
     Args:
         norm: of the body; head_norm: of the dense head.
         placement: pre, post or preact.
-        activation: a name in ACTIVATIONS.
+        activation: a name in `bnexp.config.ACTIVATIONS`.
         weight_standardization: make every convolution a `StandardizedConv2d`. Dense units and classifiers
             stay plain, as in the method's source.
         fused: make a `FusedUnit` of every convolution that a norm follows directly or after a pool.
@@ -90,8 +76,8 @@ class Units:
     fused: bool = False
 
     def __post_init__(self) -> None:
-        require_choice("placement", self.placement, PLACEMENTS)
-        require_choice("activation", self.activation, ACTIVATIONS)
+        for name in ("placement", "activation"):
+            refuse(KNOBS[name].problems(name, getattr(self, name)))
 
     def conv(
         self,
@@ -154,7 +140,8 @@ class Units:
         """Return a new activation, None where the norm brings its own or there is none."""
         if factory.replaces_activation or self.activation == "identity":
             return None
-        return ACTIVATIONS[self.activation]()
+        activation: nn.Module = getattr(nn, ACTIVATIONS[self.activation])()
+        return activation
 
     def _convolution(
         self, name: str, shape: Shape, channels: int, kernel_size: int, stride: int, padding: int

@@ -8,7 +8,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from bnexp.errors import ConfigError
+from bnexp.choices import shared
+from bnexp.knobs import refuse
 from bnexp.seeding import stream
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -39,8 +40,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p < 1:
-            raise ConfigError(f"dropout is the probability of a zero and must lie in [0, 1), got {p!r}")
+        refuse(shared("model")["dropout"].problems("dropout", p))
         self.p = p
         self.generator: torch.Generator | None = None
 

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Generator, Tensor, nn
 
-from bnexp.errors import ConfigError
+from bnexp.knobs import Range, refuse
 from bnexp.models.part_names import is_of_norm
 from bnexp.seeding import stream
 
@@ -71,8 +71,7 @@ def normal(values: Tensor, fan_in: int, generator: Generator, *, std: float = 0.
     Raises:
         ConfigError: std is not a number of at least 0.
     """
-    if isinstance(std, bool) or not isinstance(std, (int, float)) or not 0 <= std < math.inf:
-        raise ConfigError(f"init.std must be a number of at least 0, got {std!r}")
+    refuse(Range(0).problems("init.std", std))
     _weights_only(values, partial(nn.init.normal_, std=std, generator=generator))
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 from bnexp.errors import ConfigError
 
 MOST = 2**20  # channels of a layer: far more than fit into memory twice in a row
@@ -40,13 +37,3 @@ def require_counts(knob: str, values: object) -> list[int]:
 def is_count(value: object) -> bool:
     """Say whether `value` is a whole number from 1 to MOST."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST
-
-
-def require_choice(knob: str, value: str, choices: Iterable[str]) -> None:
-    """Raise ConfigError, naming the nearest choice, unless `value` is one of `choices`."""
-    names = list(choices)
-    if value in names:
-        return
-    nearest = difflib.get_close_matches(str(value), names, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else ""
-    raise ConfigError(f"{knob} must be one of {', '.join(names)}, got {value!r}{hint}")

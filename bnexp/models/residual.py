@@ -16,13 +16,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from bnexp.choices import misfits
 from bnexp.errors import ConfigError
-from bnexp.models.limits import require_choice
+from bnexp.knobs import refuse
 from bnexp.models.part_names import norm_places
 from bnexp.models.unit import Unit
 from bnexp.models.weight_standardization import StandardizedConv2d
-
-RESIDUALS = ("plain", "skipinit", "fixup")
 
 
 class Scale(nn.Module):
@@ -49,7 +48,7 @@ class Shift(nn.Module):
 
 def require_start(residual: str, model: nn.Module, placement: str) -> None:
     """Raise ConfigError unless `residual` is known and `model` is a network that it is for."""
-    require_choice("model.residual", residual, RESIDUALS)
+    refuse(misfits("model", residual=residual))
     if residual == "plain":
         return
     if residual == "fixup" and placement == "post":

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnexp.errors import ConfigError, ShapeError
+from bnexp.choices import Core, RunningVar
+from bnexp.errors import ShapeError
 from bnexp.norms.arithmetic import compiled, moments
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
 from bnexp.norms.contract import formulas
-from bnexp.norms.contract.arguments import RunningVar, check_input, check_knobs, check_running_var
+from bnexp.norms.contract.arguments import check_input, check_knobs
 from bnexp.norms.contract.promises import Given, Knobs, Promises
 
 
@@ -86,13 +87,11 @@ class CustomNorm(nn.Module):
         affine: bool = True,
         track_running_stats: bool = True,
         running_var: RunningVar = "unbiased",
-        core: str = "auto",
+        core: Core = "auto",
     ) -> None:
         super().__init__()
-        check_knobs(num_features, eps, momentum)
-        if core not in compiled.CORES:
-            raise ConfigError(f"core must be one of {', '.join(compiled.CORES)}, got {core!r}")
-        self.biased = check_running_var(running_var) == "biased"
+        check_knobs(num_features, eps, momentum, running_var=running_var, core=core)
+        self.biased = running_var == "biased"
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats, self.core = affine, track_running_stats, core
         for name, start in {"weight": torch.ones, "bias": torch.zeros}.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -10,10 +9,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bnexp.errors import ConfigError
+from bnexp.choices import Core, RunningVar
+from bnexp.knobs import Range, refuse
 from bnexp.norms.arithmetic.correction import normalize_rescaled
 from bnexp.norms.contract import formulas
-from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.contract.promises import Given, Knobs, Promises
 from bnexp.norms.custom import CustomNorm, batch_norm_formula, torch_batch_norm
 
@@ -88,7 +87,7 @@ class NoisyNorm(CustomNorm):
         max_shift: float = 0.5,
         max_scale: float = 1.25,
         spread: float = 0.1,
-        core: str = "auto",
+        core: Core = "auto",
     ) -> None:
         super().__init__(
             num_features,
@@ -101,9 +100,7 @@ class NoisyNorm(CustomNorm):
             core=core,
         )
         ranges = ("max_shift", max_shift, 0), ("max_scale", max_scale, 1), ("spread", spread, 0)
-        for name, value, least in ranges:
-            if not least <= value < math.inf:
-                raise ConfigError(f"{name} must be at least {least} and finite, got {value}")
+        refuse([line for name, value, least in ranges for line in Range(least).problems(name, value)])
         self.max_shift, self.max_scale, self.spread = max_shift, max_scale, spread
         self.generator: torch.Generator | None = None
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from bnexp.choices import Core
 from bnexp.errors import ConfigError
+from bnexp.knobs import Range, refuse
 from bnexp.norms.arithmetic import moments
 from bnexp.norms.arithmetic.correction import normalize_corrected
 from bnexp.norms.contract import formulas
@@ -100,7 +102,7 @@ class BatchRenorm(CustomNorm):
         plain_frac: float = 0.1,
         r_full_frac: float = 0.8,
         d_full_frac: float = 0.5,
-        core: str = "auto",
+        core: Core = "auto",
     ) -> None:
         super().__init__(num_features, spatial, eps=eps, momentum=momentum, affine=affine, core=core)
         _check(r_max, d_max, (plain_frac, r_full_frac, d_full_frac))
@@ -142,10 +144,7 @@ class BatchRenorm(CustomNorm):
 
 def _check(r_max: float, d_max: float, fractions: tuple[float, float, float]) -> None:
     plain, r_full, d_full = fractions
-    if not 1 <= r_max < math.inf:
-        raise ConfigError(f"r_max must be at least 1 and finite, got {r_max}")
-    if not 0 <= d_max < math.inf:
-        raise ConfigError(f"d_max must be at least 0 and finite, got {d_max}")
+    refuse(Range(1).problems("r_max", r_max) + Range(0).problems("d_max", d_max))
     if not (0 <= plain <= min(r_full, d_full) and max(r_full, d_full) <= 1):
         raise ConfigError(
             "fractions of the run must satisfy 0 <= plain_frac <= r_full_frac, d_full_frac <= 1, got "

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnexp.choices import Core, RunningVar
 from bnexp.norms.arithmetic.derivatives import normalize_by, normalize_by_batch
 from bnexp.norms.contract import formulas
-from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.contract.promises import Promises
 from bnexp.norms.custom import CustomNorm, torch_batch_norm
 
@@ -49,7 +49,7 @@ class RunningNorm(CustomNorm):
         momentum: float | None = 0.1,
         affine: bool = True,
         running_var: RunningVar = "unbiased",
-        core: str = "auto",
+        core: Core = "auto",
     ) -> None:
         super().__init__(
             num_features,

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from bnexp.optimization.ranges import range_problem, refuse
+from bnexp.choices import misfits
+from bnexp.knobs import Range, refuse
 
 
 def sgd(
@@ -38,7 +39,7 @@ def sgd(
         ConfigError: a negative lr or weight_decay, momentum outside [0, 1), nesterov without momentum.
     Source: torch.optim.SGD.
     """
-    problems = _shared_problems(lr, weight_decay) + range_problem("optimizer.momentum", momentum, below=1)
+    problems = misfits("optimizer", lr=lr, weight_decay=weight_decay, momentum=momentum)
     if nesterov and not momentum:
         problems.append("optimizer.nesterov=true needs optimizer.momentum above 0, got 0")
     refuse(problems)
@@ -67,7 +68,7 @@ def adam(
         ConfigError: a negative lr, eps or weight_decay, or betas that are not two numbers in [0, 1).
     Source: Kingma & Ba 2015, arXiv:1412.6980, Alg. 1; torch.optim.Adam.
     """
-    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
+    _check_adam(lr, betas, eps, weight_decay)
     groups = parameter_groups(model, norms.values(), weight_decay, decay_norm)
     return torch.optim.Adam(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
@@ -87,7 +88,7 @@ def adamw(
     Args and errors: as `adam`.
     Source: Loshchilov & Hutter 2019, arXiv:1711.05101, Alg. 2; torch.optim.AdamW.
     """
-    refuse(_shared_problems(lr, weight_decay) + _adam_problems(betas, eps) or _first_step(lr, betas))
+    _check_adam(lr, betas, eps, weight_decay)
     groups = parameter_groups(model, norms.values(), weight_decay, decay_norm)
     return torch.optim.AdamW(groups, lr=lr, betas=(betas[0], betas[1]), eps=eps)
 
@@ -110,18 +111,9 @@ def parameter_groups(
     ]
 
 
-def _shared_problems(lr: float, weight_decay: float) -> list[str]:
-    return range_problem("optimizer.lr", lr) + range_problem("optimizer.weight_decay", weight_decay)
-
-
-def _first_step(lr: float, betas: Sequence[float]) -> list[str]:
-    return range_problem("optimizer.lr / (1 - optimizer.betas[0])", lr / (1 - betas[0]))
-
-
-def _adam_problems(betas: Sequence[float], eps: float) -> list[str]:
-    problems = range_problem("optimizer.eps", eps)
+def _check_adam(lr: float, betas: Sequence[float], eps: float, weight_decay: float) -> None:
+    problems = misfits("optimizer", lr=lr, weight_decay=weight_decay, eps=eps, betas=betas)
     if not isinstance(betas, (list, tuple)) or len(betas) != 2:
-        return [*problems, f"optimizer.betas must be two numbers of at least 0 and below 1, got {betas!r}"]
-    for index, beta in enumerate(betas):
-        problems += range_problem(f"optimizer.betas[{index}]", beta, below=1)
-    return problems
+        problems.append(f"optimizer.betas must be two numbers, got {betas!r}")
+    refuse(problems)
+    refuse(Range(0).problems("optimizer.lr / (1 - optimizer.betas[0])", lr / (1 - betas[0])))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from bnexp.optimization.ranges import range_problem, refuse
+from bnexp.knobs import Range, refuse
 
 Schedule = Callable[[int], float]
 
@@ -43,12 +43,12 @@ def step(
         ConfigError: a value outside its range, or warmup_steps longer than the run.
     Source: torch.optim.lr_scheduler.MultiStepLR, whose milestones are steps.
     """
-    problems = _run_problems(total_steps, warmup_steps) + range_problem("schedule.gamma", gamma)
+    problems = _run_problems(total_steps, warmup_steps) + Range(0).problems("schedule.gamma", gamma)
     if not isinstance(milestones, (list, tuple)):
         problems.append(f"schedule.milestones must be a list of fractions of the run, got {milestones!r}")
     else:
         for index, fraction in enumerate(milestones):
-            problems += range_problem(f"schedule.milestones[{index}]", fraction, at_most=1)
+            problems += Range(0, 1).problems(f"schedule.milestones[{index}]", fraction)
     refuse(problems)
     drops = [round(fraction * total_steps) for fraction in milestones]
     return _warmed(lambda step: _power(gamma, sum(step >= drop for drop in drops)), total_steps, warmup_steps)
@@ -66,7 +66,7 @@ def cosine(*, total_steps: int, final: float = 0.0, warmup_steps: int = 0) -> Sc
         ConfigError: final is negative, or warmup_steps is negative or longer than the run.
     Source: Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5, without restarts.
     """
-    refuse(_run_problems(total_steps, warmup_steps) + range_problem("schedule.final", final))
+    refuse(_run_problems(total_steps, warmup_steps) + Range(0).problems("schedule.final", final))
     decay_steps = max(1, total_steps - warmup_steps)
 
     def curve(step: int) -> float:
@@ -97,9 +97,9 @@ def onecycle(
         Departs from it in: the momentum stays as it is.
     """
     problems = _run_problems(total_steps, warmup_steps)
-    problems += range_problem("schedule.pct_start", pct_start, at_most=1)
-    problems += range_problem("schedule.div_factor", div_factor, at_least=1)
-    problems += range_problem("schedule.final_div_factor", final_div_factor, at_least=1)
+    problems += Range(0, 1).problems("schedule.pct_start", pct_start)
+    problems += Range(1).problems("schedule.div_factor", div_factor)
+    problems += Range(1).problems("schedule.final_div_factor", final_div_factor)
     refuse(problems)
     start, peak, last = 1 / div_factor, pct_start * total_steps - 1, total_steps - 1
 

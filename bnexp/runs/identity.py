@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from bnexp.compatibility import without_later
+from bnexp.config import KNOBS
 from bnexp.shorthand import SHORTHANDS
 
 NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
-FOLDERS = ("data_dir", "runs_dir", "output_dir")
+ASIDE = tuple(key for key, knob in KNOBS.items() if knob.aside)
+FOLDERS = tuple(key for key in ASIDE if KNOBS[key].holds == "path")
 SOURCES = (*SHORTHANDS, "choices")  # words for what the nodes hold
 NORM_OPTIONS = ("norm_batch", "guard", "freeze_norm")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -25,13 +28,14 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
     Left out: folders, at any depth; telemetry; `threads`, which decides rounding alone; `momentum`, `eps` and
     the names of choices, which stand in the nodes that use them; `norm_batch`, `guard` and `freeze_norm`
-    where they change nothing; and `placement` pre or post where no node is a norm. `head_norm` null is a copy
-    of `norm`; 1.0 is 1.
+    where they change nothing; `placement` pre or post where no node is a norm; knobs that came later, where
+    they are as before. `head_norm` null is a copy of `norm`; 1.0 is 1.
 
     Args:
         config: the resolved config as plain dicts, lists and scalars.
     """
-    left_out = ("telemetry", "threads", *SOURCES, *NORM_OPTIONS)
+    config = without_later(config)
+    left_out = (*ASIDE, *SOURCES, *NORM_OPTIONS)
     kept = {key: value for key, value in config.items() if key not in left_out} | norm_options(config)
     kept["head_norm"] = kept.get("head_norm") or kept["norm"]
     normalizes = _is_norm(kept["norm"]) or _is_norm(kept["head_norm"])

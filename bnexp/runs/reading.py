@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
 
+from bnexp.choices import LOADER
+from bnexp.compatibility import completed
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
 from bnexp.shorthand import as_norms_have
@@ -20,9 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # the former where libyaml is there: seven times as fast
 ENTRY = re.compile(r"^(?=\w+:\s)", re.MULTILINE)  # where an entry of a mapping at the left margin begins
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "norm": dict,
@@ -77,7 +76,7 @@ def read_metrics(run: RunDirectory) -> dict[str, Series]:
 def read_config(run: RunDirectory) -> dict[str, Any]:
     """Return the resolved configuration, which is to be read only: runs share equal parts of theirs.
 
-    Its `momentum` and `eps` are those that the norm has, as `bnexp.shorthand.norm_values` tells them.
+    It is as `as_of_now` tells it.
 
     Raises:
         CheckpointError: config.yaml is missing or damaged.
@@ -91,7 +90,15 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         raise CheckpointError(f"{run.config_file} cannot be read ({reason})") from error
     if not is_config(config):
         raise CheckpointError(f"{run.config_file} must hold the configuration of a run, and does not")
-    return as_norms_have(config)
+    return as_of_now(config)
+
+
+def as_of_now(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recorded configuration as this version would have recorded it.
+
+    Knobs that came later are there, as before; `momentum` and `eps` are those that the norm has.
+    """
+    return as_norms_have(completed(config))
 
 
 def is_config(found: Any) -> TypeGuard[dict[str, Any]]:

@@ -21,10 +21,10 @@ from typing import Any
 
 import yaml
 
+from bnexp.choices import LOADER
 from bnexp.errors import CheckpointError
 from bnexp.runs import atomic
 from bnexp.runs.directory import SWEEPS, RunDirectory, status, unwritable
-from bnexp.runs.reading import LOADER
 
 ENDS = ("ended", "failed")
 

@@ -10,7 +10,7 @@ from typing import IO
 
 import yaml
 
-from bnexp.runs.reading import LOADER
+from bnexp.choices import LOADER
 from bnexp.runs.sweeps import read
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -21,7 +21,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bnexp.composition.choices import conf_dir
+from bnexp.choices import conf_dir
 from bnexp.composition.mistakes import reason
 from bnexp.errors import ConfigError
 from bnexp.runs.sweeps import ENDS, Event, Sweep

@@ -21,24 +21,15 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import (  # type: ignore[import
     SessionStartInfo,
 )
 
-from bnexp.config import TrainConfig
-from bnexp.shorthand import NORMS, norm_values
+from bnexp.choices import BUILT
+from bnexp.config import KNOBS, TrainConfig, value_at
+from bnexp.shorthand import NORMS, SHORTHANDS, norm_values
 from bnexp.statuses import STATUSES, Status
 from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.summaries import of_plugin
 
-GROUPS = ("norm", "head_norm", "model", "data", "optimizer", "schedule", "init")
-STUDIED = (
-    "batch_size",
-    "accumulate",
-    "norm_batch",
-    "guard",
-    "placement",
-    "activation",
-    "seed",
-    "epochs",
-    "steps",
-    "precision",
+STUDIED = tuple(
+    key for key, knob in KNOBS.items() if knob.phrase and not knob.folder and key not in SHORTHANDS
 )
 END = ".end"
 
@@ -53,12 +44,12 @@ def knobs(config: TrainConfig) -> dict[str, str | float | bool]:
     `auto` are left out: TensorBoard cannot sort text among numbers. So are the knobs of the head norm where
     they are the norm's. `momentum` and `eps` are those that the norm has.
     """
-    found: dict[str, Any] = {group: config.choices.get(group) for group in GROUPS}
-    found |= {name: getattr(config, name) for name in STUDIED}
-    found["freeze_norm.after"] = config.freeze_norm.after
-    found["freeze_norm.what"] = config.freeze_norm.what if config.freeze_norm.after is not None else None
+    found: dict[str, Any] = {group: config.choices.get(group) for group in BUILT}
+    found |= {name: value_at(config, name) for name in STUDIED}
+    if config.freeze_norm.after is None:
+        del found["freeze_norm.what"]
     own = norm_values(vars(config))
-    for group in GROUPS:
+    for group in BUILT:
         if group != "head_norm" or config.head_norm != config.norm:
             found |= _knobs_of(group, getattr(config, group), own)
     found |= own

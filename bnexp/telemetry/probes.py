@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from torch import nn
 
+from bnexp.config import KNOBS
 from bnexp.errors import ConfigError
 from bnexp.protocols import Probe
 from bnexp.telemetry.activations import Activations
@@ -66,10 +67,8 @@ def probes(
 
 
 def _impossible(channels: Sequence[int], max_megabytes: float) -> list[str]:
-    found = [f"telemetry.channels must be at least 0, got {channel}" for channel in channels if channel < 0]
-    if not max_megabytes > 0:
-        found.append(f"telemetry.max_megabytes must be above 0, got {max_megabytes}")
-    return found
+    given = {"telemetry.channels": channels, "telemetry.max_megabytes": max_megabytes}
+    return [line for name, value in given.items() for line in KNOBS[name].problems(name, value)]
 
 
 def picked(parts: Mapping[str, Part], patterns: Sequence[str]) -> dict[str, Part]:

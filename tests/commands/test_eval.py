@@ -170,7 +170,7 @@ def test_initial_weights_are_not_what_is_evaluated(
         ("none", ("save=new.pt",), "save=new.pt: there are no recalibrated statistics"),
         ("fine", ("save=no/such/folder.pt",), "save must name a new file"),
         ("fine", ("save=here.pt",), "save must name a new file"),
-        ("fine", ("checkpoint=first",), "checkpoint must be best or last, got 'first'"),
+        ("fine", ("checkpoint=first",), "checkpoint must be one of best, last, got 'first'"),
         ("fine", ("samples=1",), "samples must be at least 2, got 1"),
         ("fine", ("samples=many",), "samples must be a whole number, got 'many'"),
         ("fine", ("fold=yes-please",), "fold must be true or false, got 'yes-please'"),

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from bnexp.display.help import knobs
+from bnexp import choices
+from bnexp.choices import SHARED
+from bnexp.config import KNOBS
 
 
 @pytest.mark.parametrize("name", ["tpu", "CPU", "cuda:-1", "cuda:99999999999999999999"])
@@ -103,11 +105,25 @@ def test_every_verb_knows_the_short_help(bnexp: Callable[..., Any]) -> None:
     assert [bnexp("-h").code, bnexp("resume", "-h").code] == [0, 0]
 
 
-def test_help_shows_the_knobs_as_they_stand_in_train_yaml(
+def test_help_says_of_each_knob_what_it_means_and_its_default_and_cuts_nothing(
     bnexp: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert knobs().strip() in bnexp("train", "--help").out
+    monkeypatch.setenv("COLUMNS", "300")
+    lines = [" ".join(line.split()) for line in bnexp("train", "--help").out.splitlines()]
+    assert "batch_size: 64 examples of one forward pass" in lines
+    assert "threads: auto auto is every core (or OMP_NUM_THREADS) for a single run and 1 in a sweep" in lines
+    assert "device: auto auto is cuda where there is one (auto, cpu, cuda, cuda:N or mps)" in lines
+    monkeypatch.setenv("COLUMNS", "70")
+    assert "…" not in bnexp("train", "--help").out
+
+
+def test_every_knob_says_what_it_means() -> None:
+    shared = {f"{group}.{name}": knob for group in SHARED for name, knob in choices.shared(group).items()}
+    known = {**KNOBS, **shared}
+    assert len(known) > 60
+    for key, knob in known.items():
+        assert knob.about and knob.about[-1] != ".", key
+        assert len(knob.about) <= 120, key
 
 
 def test_help_of_train_needs_no_torch(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from bnexp import __version__
-from bnexp.composition.choices import groups
+from bnexp.choices import groups
 from bnexp.composition.compose import restore
 from bnexp.config import TrainConfig
 from bnexp.errors import DataError
@@ -158,7 +158,7 @@ def test_help_lists_every_group_choice_and_knob(bnexp: Callable[..., Any]) -> No
             assert lines[start + offset].removeprefix(group).strip().split(None, 1) == [choice, text]
     root = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))
     for key in set(root) - {"defaults", "choices"}:
-        assert re.search(rf"^{key}:", answer.out, re.MULTILINE), key
+        assert re.search(rf"^{key}[.:]", answer.out, re.MULTILINE), key
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

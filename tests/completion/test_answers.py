@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
 import yaml
 
 from bnexp import cli
-from bnexp.analysis.query import OWN_KEYS
-from bnexp.commands import check
-from bnexp.completion import keys as words
-from bnexp.completion import knobs, values
+from bnexp.choices import conf_dir, groups
+from bnexp.completion import vocabulary as words
 from bnexp.completion.answers import answers
-from bnexp.completion.candidate import Candidate
-from bnexp.completion.knobs import Tree
-from bnexp.composition.choices import groups
+from bnexp.completion.line import Candidate
+from bnexp.completion.yamls import Tree
 from bnexp.composition.compose import as_yaml, compose
-from bnexp.models.blocks import ACTIVATIONS
-from bnexp.models.residual import RESIDUALS
-from bnexp.norms.arithmetic.compiled import CORES
-from bnexp.norms.contract.arguments import RunningVar
+from bnexp.composition.eval_words import EVAL_KNOBS
+from bnexp.composition.targets import hints, resolve
+from bnexp.config import KNOBS
+from bnexp.statuses import STATUSES
 
 pytestmark = pytest.mark.usefixtures("folder")
 
@@ -161,11 +158,16 @@ def test_every_choice_of_a_group_is_listed_with_what_it_says_of_itself() -> None
     }
 
 
-def test_descriptions_come_from_the_yamls() -> None:
+def test_a_key_is_described_by_its_yaml_or_its_knob_else_its_default() -> None:
     about = {each.text: each.about for each in asked("bnexp train ")}
     assert about["batch_size="] == "examples of one forward pass"
     assert about["norm="] == "custom by default"
-    assert about["seed="] == "0 by default"
+    about |= {each.text: each.about for each in asked("bnexp train model=resnet norm=renorm model.")}
+    about |= {each.text: each.about for each in asked("bnexp train norm=renorm norm.")}
+    assert about["model.depth="].startswith("18, or 6n + 2")
+    assert about["norm.momentum="].startswith("the published one")
+    assert about["norm.eps="] == "added to the variance inside the root"
+    assert about["norm.d_max="] == "5.0 by default"
 
 
 def test_a_word_that_is_not_complete_takes_no_space() -> None:
@@ -215,20 +217,27 @@ def leaves(tree: Tree | dict[str, Any], prefix: str = "") -> set[str]:
     return found
 
 
-def test_the_tables_of_names_are_those_that_the_code_checks() -> None:
-    assert set(values.ACTIVATIONS) == set(ACTIVATIONS)
-    assert values.RESIDUALS == RESIDUALS
-    assert values.CORES == CORES
-    assert values.RUNNING_VARS == get_args(RunningVar)
-    assert words.CHECKED == check.KNOWN
-    assert words.OWN_KEYS == OWN_KEYS
+def test_every_knob_that_takes_names_offers_them() -> None:
+    for key, knob in KNOBS.items():
+        if knob.names:
+            assert {f"{key}={name}" for name in knob.names} == set(said(f"bnexp train {key}="))
+    for name, knob in EVAL_KNOBS.items():
+        if knob.names:
+            assert {f"{name}={each}" for each in knob.names} == set(said(f"bnexp eval last {name}="))
 
 
-def test_every_key_in_a_table_is_a_knob() -> None:
-    page = knobs.root()
-    tree = knobs.tree(page, {"model": ["resnet"], "data": ["image_folder"]})
-    known = leaves(tree) | leaves(words.of_eval([]).tree) | set(words.OWN_KEYS)
-    assert {*values.NAMED, *values.PATHS, *values.RUNS} <= known
+@pytest.mark.parametrize("path", sorted((conf_dir() / "norm").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_norm_offers_the_names_that_its_constructor_takes(path: Path) -> None:
+    target = resolve(yaml.safe_load(path.read_text())["_target_"])
+    for name, hint in hints("norm", target).items():
+        if get_origin(hint) is Literal:
+            offered = said(f"bnexp train norm={path.stem} norm.{name}=")
+            assert {f"norm.{name}={each}" for each in get_args(hint)} == set(offered)
+
+
+def test_statuses_are_offered_to_filters_alone() -> None:
+    assert {f"status={name}" for name in STATUSES} == set(said("bnexp runs status="))
+    assert said("bnexp train status=") == []
 
 
 def test_thousands_of_runs_are_looked_at_only_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnexp.completion.candidate import Candidate
-from bnexp.completion.line import split
+from bnexp.completion.line import Candidate, split
 
 BREAKS = " \t\n\"'><=;|&(:"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnexp.composition.choices import groups
+from bnexp.choices import groups
 from bnexp.composition.expand import expand
 from bnexp.composition.words import rewrite
 from bnexp.errors import ConfigError

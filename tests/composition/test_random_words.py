@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from bnexp.composition.choices import groups
+from bnexp.choices import groups
 from bnexp.composition.compose import as_yaml, compose, restore
 from bnexp.composition.expand import expand
 from bnexp.errors import ConfigError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bnexp.composition.choices import groups
+from bnexp.choices import groups
 from bnexp.composition.compose import as_yaml, compose, restore
 from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError

@@ -114,7 +114,7 @@ def test_impossible_training_size_is_refused(train_size: int) -> None:
 
 @pytest.mark.parametrize("val_fraction", [-0.1, 1.0, 1.5, float("nan")])
 def test_impossible_fraction_is_refused(val_fraction: float) -> None:
-    with pytest.raises(ConfigError, match=r"data.val_fraction must be at least 0 and below 1"):
+    with pytest.raises(ConfigError, match=r"data.val_fraction must lie in \[0, 1\)"):
         split(dataset(), train_size=None, val_fraction=val_fraction, seed=0)
 
 

@@ -8,8 +8,9 @@ import torch
 from norm_stand_ins import units
 from torch import nn
 
+from bnexp.config import ACTIVATIONS
 from bnexp.errors import ConfigError, ShapeError
-from bnexp.models.blocks import ACTIVATIONS, GlobalAverage
+from bnexp.models.blocks import GlobalAverage
 
 IMAGE = (3, 8, 8)
 
@@ -163,7 +164,9 @@ def test_a_refusing_norm_is_named():
 
 
 def test_unknown_activation_suggests_the_nearest():
-    with pytest.raises(ConfigError, match=r"^activation must be one of relu, .*'rleu'; did you mean relu\?$"):
+    with pytest.raises(
+        ConfigError, match=r"^activation must be one of relu, .*'rleu' \(did you mean relu\?\)$"
+    ):
         units(activation="rleu")
 
 

@@ -186,7 +186,7 @@ def test_fixup_is_refused_where_its_zeros_or_scales_would_not_do():
 
 def test_another_start_is_refused_with_the_nearest():
     with pytest.raises(
-        ConfigError, match=r"^model\.residual must be one of plain, .*; did you mean fixup\?$"
+        ConfigError, match=r"^model\.residual must be one of plain, .* \(did you mean fixup\?\)$"
     ):
         build("fixupp")
 

@@ -15,8 +15,8 @@ from oracles import (
 )
 from torch import Tensor
 
+from bnexp.choices import RunningVar
 from bnexp.errors import ShapeError
-from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
 
 SHAPES = [(7, 3), (2, 3), (5, 3, 4), (2, 3, 4, 5), (1, 3, 2, 2), (2, 3, 2, 3, 2)]

@@ -13,10 +13,10 @@ from oracles import assert_close, running_statistics
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from bnexp.choices import RunningVar
 from bnexp.errors import ConfigError
 from bnexp.norms.arithmetic import compiled, core
 from bnexp.norms.arithmetic.derivatives import normalize_by_batch
-from bnexp.norms.contract.arguments import RunningVar
 from bnexp.norms.custom import CustomNorm
 
 pytestmark = [

@@ -125,13 +125,13 @@ def test_impossible_warmups_are_refused(schedule, warmup_steps):
 @pytest.mark.parametrize(
     ("schedule", "knobs", "problem"),
     [
-        (schedules.step, {"gamma": -1}, r"gamma must be a number of at least 0, got -1"),
-        (schedules.step, {"milestones": [0.5, 30]}, r"milestones\[1\] must be .* and at most 1, got 30"),
+        (schedules.step, {"gamma": -1}, r"gamma must be at least 0, got -1"),
+        (schedules.step, {"milestones": [0.5, 30]}, r"milestones\[1\] must lie in \[0, 1\], got 30"),
         (schedules.step, {"milestones": 0.5}, r"milestones must be a list of fractions .*, got 0\.5"),
-        (schedules.cosine, {"final": -0.1}, r"final must be a number of at least 0, got -0\.1"),
-        (schedules.cosine, {"final": math.nan}, r"final must be a number of at least 0, got nan"),
-        (schedules.onecycle, {"pct_start": 1.5}, r"pct_start must be .* and at most 1, got 1\.5"),
-        (schedules.onecycle, {"div_factor": 0}, r"div_factor must be a number of at least 1, got 0"),
+        (schedules.cosine, {"final": -0.1}, r"final must be at least 0, got -0\.1"),
+        (schedules.cosine, {"final": math.nan}, r"final must be at least 0, got nan"),
+        (schedules.onecycle, {"pct_start": 1.5}, r"pct_start must lie in \[0, 1\], got 1\.5"),
+        (schedules.onecycle, {"div_factor": 0}, r"div_factor must be at least 1, got 0"),
         (schedules.onecycle, {"final_div_factor": 0.5}, r"final_div_factor must be .*, got 0\.5"),
     ],
 )

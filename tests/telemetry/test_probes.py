@@ -224,9 +224,9 @@ def test_histograms_are_due_less_often_where_they_would_not_fit_and_a_note_says_
             {"layers": ["conv7"]},
             r"telemetry\.layers must match layers of this network, got 'conv7': take conv1,",
         ),
-        ({"channels": [0, -1]}, r"telemetry\.channels must be at least 0, got -1"),
-        ({"max_megabytes": 0}, r"telemetry\.max_megabytes must be above 0, got 0"),
-        ({"max_megabytes": math.nan}, r"telemetry\.max_megabytes must be above 0, got nan"),
+        ({"channels": [0, -1]}, r"telemetry\.channels\[1\] must be at least 0, got -1"),
+        ({"max_megabytes": 0}, r"telemetry\.max_megabytes must be above 0 and finite, got 0"),
+        ({"max_megabytes": math.nan}, r"telemetry\.max_megabytes must be above 0 and finite, got nan"),
     ],
     ids=str,
 )

@@ -10,7 +10,6 @@ from torch.compiler import is_compiling
 from bnexp import private
 from bnexp.norms.arithmetic import core
 
-CORES = ("auto", "eager")
 PLAIN = (Tensor, nn.Parameter)
 # From here on a thread's share of the work outweighs starting it.
 SHARED = 2**16

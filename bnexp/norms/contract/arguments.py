@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from typing import Literal
-
 from torch import Tensor
 
+from bnexp.choices import shared
 from bnexp.errors import ConfigError, ShapeError
+from bnexp.knobs import COUNTS, refuse
 
-RunningVar = Literal["unbiased", "biased"]
 
-
-def check_knobs(num_features: int, eps: float, momentum: float | None = None) -> None:
+def check_knobs(num_features: int, eps: float, momentum: float | None = None, **others: object) -> None:
     """Refuse values with which no norm can work.
 
+    Args:
+        others: more of `bnexp.choices.NormKnobs`.
     Raises:
-        ConfigError: num_features < 1, eps not above 0 and finite, or momentum outside [0, 1] and not None.
+        ConfigError: num_features < 1, or a knob that is outside its range.
     """
-    if num_features < 1:
-        raise ConfigError(f"num_features must be at least 1, got {num_features}")
-    if not 0 < eps < math.inf:
-        raise ConfigError(f"eps must be above 0 and finite, got {eps}")
-    if momentum is not None and not 0 <= momentum <= 1:
-        raise ConfigError(f"momentum is the weight of the new batch and must lie in [0, 1], got {momentum}")
+    known, given = shared("norm"), {"eps": eps, "momentum": momentum, **others}
+    found = COUNTS.problems("num_features", num_features)
+    refuse(found + [line for name, value in given.items() for line in known[name].problems(name, value)])
 
 
 def check_values(what: str, count: int) -> None:
@@ -37,19 +33,6 @@ def check_values(what: str, count: int) -> None:
             f"each {what} must hold at least 2 values to normalize, got {count}: "
             "give this layer more channels, or take another norm here"
         )
-
-
-def check_running_var(running_var: RunningVar) -> RunningVar:
-    """Return it, unless there is no such variance.
-
-    Raises:
-        ConfigError: neither unbiased nor biased.
-    """
-    if running_var not in ("unbiased", "biased"):
-        raise ConfigError(
-            f"running_var must be unbiased (/(n - 1), as torch) or biased (/n, as Keras), got {running_var}"
-        )
-    return running_var
 
 
 def check_input(x: Tensor, num_features: int) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnexp.completion.candidate import Candidate
+from bnexp.completion.line import Candidate
 
 
 def runs(current: str, runs_dir: Path) -> Iterator[Candidate]:

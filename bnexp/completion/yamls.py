@@ -1,4 +1,4 @@
-"""The knobs of a run and what the YAMLs say of them, read from the files without composing them.
+"""The keys of a run and their defaults, read from the YAMLs without composing them.
 
 Hydra would take a second to do it exactly. Here the node of a group is that of the choice which the words
 name, or else a preset, or else `train.yaml`; where a sweep's words list several, it has the knobs of each.
@@ -13,25 +13,23 @@ from pathlib import Path
 
 import yaml
 
-from bnexp.composition.choices import conf_dir, conf_dirs
+from bnexp.choices import GROUPS, LOADER, conf_dir, conf_dirs
 
-HEAD = "head_norm"
 COMMENT = re.compile(r"[ \t]+#[ \t]+(.*)")
 GLOBAL = re.compile(r"^# *@package +_global_", re.MULTILINE)
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 DECAY = "the weight of the old average: decay=0.99 is momentum=0.01"
 
 
 @dataclass(frozen=True)
-class Knob:
-    """A value that a word may set: its default as written, the default's YAML type, its comment."""
+class Entry:
+    """A key of a YAML: its default as written, the default's YAML type, its comment."""
 
     default: str = ""
     kind: str = "null"
     about: str = ""
 
 
-Tree = dict[str, "Knob | Tree"]
+Tree = dict[str, "Entry | Tree"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def root() -> Page:
     """Return the page that every run starts from, with `decay`, which stands in no YAML."""
     page = _read(conf_dir() / "train.yaml")
     tree = {name: child for name, child in page.tree.items() if name != "choices"}
-    return Page({**tree, "decay": Knob(kind="float", about=DECAY)}, page.choices)
+    return Page({**tree, "decay": Entry(kind="float", about=DECAY)}, page.choices)
 
 
 def tree(page: Page, named: Mapping[str, Sequence[str]]) -> Tree:
@@ -65,14 +63,10 @@ def tree(page: Page, named: Mapping[str, Sequence[str]]) -> Tree:
         named: for some groups, the choices that words name.
     """
     made = _made(page, named)
-    nodes = {group: _merged(_node(_group(group), name) for name in names) for group, names in made.items()}
-    if list(made.get(HEAD, [])) == ["null"]:
-        nodes[HEAD] = nodes["norm"]
+    nodes = {group: _merged(_node(GROUPS[group], name) for name in names) for group, names in made.items()}
+    if list(made.get("head_norm", [])) == ["null"]:
+        nodes["head_norm"] = nodes["norm"]
     return {**page.tree, **nodes}
-
-
-def _group(key: str) -> str:
-    return "norm" if key == HEAD else key
 
 
 def _made(page: Page, named: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
@@ -137,13 +131,13 @@ def _package(key: str) -> str:
 
 def _tree(node: yaml.MappingNode, text: str) -> Tree:
     return {
-        key.value: _tree(value, text) if isinstance(value, yaml.MappingNode) else _knob(value, text)
+        key.value: _tree(value, text) if isinstance(value, yaml.MappingNode) else _entry(value, text)
         for key, value in node.value
         if not key.value.startswith("_")
     }
 
 
-def _knob(node: yaml.Node, text: str) -> Knob:
+def _entry(node: yaml.Node, text: str) -> Entry:
     start, end = node.start_mark.index, node.end_mark.index
     comment = COMMENT.match(text, end)
-    return Knob(text[start:end], node.tag.rpartition(":")[2], comment[1] if comment else "")
+    return Entry(text[start:end], node.tag.rpartition(":")[2], comment[1] if comment else "")

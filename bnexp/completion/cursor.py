@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnexp.completion.candidate import Candidate
+from bnexp.completion.line import Candidate
 
 
 @dataclass
-class Place:
+class Cursor:
     """The state after some words.
 
     command: the Click command, or group of commands, that they lead to.
@@ -42,75 +42,75 @@ class Place:
         return None
 
     @property
-    def unnamed(self) -> Place:
+    def unnamed(self) -> Cursor:
         """The command that `bnexp runs` stands for where no verb follows: `list`."""
         default = _commands(self).get("list") if self.verb else None
-        return Place(default, f"{self.verb} list") if default is not None else self
+        return Cursor(default, f"{self.verb} list") if default is not None else self
 
 
-def place(root: Any, words: Sequence[str]) -> Place | None:
+def follow(root: Any, words: Sequence[str]) -> Cursor | None:
     """Follow `words`, which come after the program's name; None where they name no verb."""
-    here = Place(root)
+    cursor = Cursor(root)
     for word in words:
-        if here.option is None and word in _commands(here):
-            here = Place(here.command.commands[word], f"{here.verb} {word}".strip())
+        if cursor.option is None and word in _commands(cursor):
+            cursor = Cursor(cursor.command.commands[word], f"{cursor.verb} {word}".strip())
             continue
-        here = here.unnamed
-        if here.option is None and not here.verb and not word.startswith("-"):
+        cursor = cursor.unnamed
+        if cursor.option is None and not cursor.verb and not word.startswith("-"):
             return None
-        _take(here, word)
-    return here
+        _take(cursor, word)
+    return cursor
 
 
-def option(here: Place, name: str) -> Any:
-    """Return the option that is called `name` here, None where none is."""
-    return next((option for option in _options(here) if name in _names(option)), None)
+def option(cursor: Cursor, name: str) -> Any:
+    """Return the option that is called `name` at the cursor, None where none is."""
+    return next((option for option in _options(cursor) if name in _names(option)), None)
 
 
-def option_names(here: Place) -> Iterator[Candidate]:
+def option_names(cursor: Cursor) -> Iterator[Candidate]:
     """Give the options that can still be given."""
-    for option in _options(here):
-        if option.name not in here.options or option.multiple:
+    for option in _options(cursor):
+        if option.name not in cursor.options or option.multiple:
             yield from (Candidate(name, option.help or "") for name in _names(option))
-    if here.command.add_help_option:
+    if cursor.command.add_help_option:
         yield Candidate("--help", "Show what there is and exit.")
 
 
-def commands(here: Place) -> Iterator[Candidate]:
+def commands(cursor: Cursor) -> Iterator[Candidate]:
     """Give the verbs that may come next."""
-    for name, command in _commands(here).items():
+    for name, command in _commands(cursor).items():
         if not command.hidden:
             yield Candidate(name, command.get_short_help_str(100))
 
 
-def _take(here: Place, word: str) -> None:
+def _take(cursor: Cursor, word: str) -> None:
     """Take a word that is no verb."""
-    if here.option is not None:
-        here.options[here.option.name], here.option = word, None
-    elif here.dashes_are_words or not word.startswith("-"):
-        here.positional.append(word)
+    if cursor.option is not None:
+        cursor.options[cursor.option.name], cursor.option = word, None
+    elif cursor.dashes_are_words or not word.startswith("-"):
+        cursor.positional.append(word)
     elif word == "--":
-        here.dashes_are_words = True
+        cursor.dashes_are_words = True
     else:
-        _take_option(here, word)
+        _take_option(cursor, word)
 
 
-def _take_option(here: Place, word: str) -> None:
+def _take_option(cursor: Cursor, word: str) -> None:
     name, equals, value = word.partition("=")
-    found = option(here, name)
+    found = option(cursor, name)
     if found is None:
         return
-    here.options[found.name] = value
+    cursor.options[found.name] = value
     if not equals and not found.is_flag:
-        here.option = found
+        cursor.option = found
 
 
-def _commands(here: Place) -> dict[str, Any]:
-    return getattr(here.command, "commands", {})
+def _commands(cursor: Cursor) -> dict[str, Any]:
+    return getattr(cursor.command, "commands", {})
 
 
-def _options(here: Place) -> list[Any]:
-    return [one for one in here.command.params if one.param_type_name == "option" and not one.hidden]
+def _options(cursor: Cursor) -> list[Any]:
+    return [one for one in cursor.command.params if one.param_type_name == "option" and not one.hidden]
 
 
 def _names(option: Any) -> list[str]:
