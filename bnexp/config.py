@@ -272,6 +272,11 @@ def value_at(config: TrainConfig, key: str) -> Any:
     return value
 
 
+def ghost_batch(norm_batch: int | None, batch_size: float) -> int | None:
+    """Return how many examples share statistics, None where those of a whole forward pass do."""
+    return norm_batch if norm_batch is not None and norm_batch < batch_size else None
+
+
 def _durations(config: TrainConfig) -> list[str]:
     if config.epochs is not None and config.steps is not None:
         return [f"give epochs or steps, not both (epochs={config.epochs}, steps={config.steps})"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Literal, ParamSpec, get_type_hints
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, ParamSpec, get_args, get_type_hints
 
 from bnexp.errors import ConfigError, suggestion
 
@@ -62,6 +62,7 @@ class Knob:
     holds: what kind of name the value is, for TAB: a path, or a run's.
     folder: the folder of conf/ that its choices stand in, where it is a group.
     aside: it changes nothing that is computed, rounding apart, and so no name and no `config_hash`.
+    null: whether it may be null; `described` fills it in.
     as_before: for a knob that a later version adds, the value with which a run does what runs did before.
     """
 
@@ -76,10 +77,11 @@ class Knob:
     folder: str = ""
     aside: bool = False
     as_before: object = NEVER
+    null: bool = False
 
     def problems(self, name: str, value: object) -> list[str]:
-        """Return a line for each thing that is wrong with a value of the right type; null is a type."""
-        if value is None or self._takes(value):
+        """Return a line for each thing that is wrong with a value; the schema sees to its type."""
+        if self.null if value is None else self._takes(value):
             return []
         if isinstance(value, (list, tuple)) and self.range is not None:
             items = enumerate(value)
@@ -115,15 +117,19 @@ knob = _as_metadata(Knob)  # `knob(...)` is the metadata of a field
 
 
 def described(schema: type, prefix: str = "") -> dict[str, Knob]:
-    """Return the knobs of a dataclass and of those in it, under dotted keys, in their order."""
+    """Return the knobs of a dataclass and of those in it, under dotted keys, in their order.
+
+    Its types say which of them may be null.
+    """
     hints = get_type_hints(schema)
     found: dict[str, Knob] = {}
     for field in fields(schema):
         name = f"{prefix}{field.name}"
+        hint = hints[field.name]
         if KEY in field.metadata:
-            found[name] = field.metadata[KEY]
-        if is_dataclass(hints[field.name]):
-            found |= described(hints[field.name], f"{name}.")
+            found[name] = replace(field.metadata[KEY], null=hint is Any or type(None) in get_args(hint))
+        if isinstance(hint, type) and is_dataclass(hint):
+            found |= described(hint, f"{name}.")
     return found
 
 

@@ -28,7 +28,7 @@ from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError, ConfigError, suggestion
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS, RunDirectory, open_run
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 from bnexp.runs.reading import leaves
 from bnexp.statuses import ANSWERED
 

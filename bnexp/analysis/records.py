@@ -14,7 +14,7 @@ from typing import Any
 from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
-from bnexp.runs.finding import started
+from bnexp.runs.lookup import started
 from bnexp.runs.reading import as_of_now, is_config, read_config
 
 OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")  # beside those of configurations

@@ -24,7 +24,7 @@ from bnexp.experiment.assembly import compared_examples
 from bnexp.experiment.weights import load_weights
 from bnexp.metrics import STATISTICS
 from bnexp.runs.directory import RunDirectory, open_run
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 
 INITIAL = (
     "the best weights are the initial ones, because no later ones had a lower validation loss by running "

@@ -11,7 +11,7 @@ from bnexp.display.columns import wide_console
 from bnexp.errors import CheckpointError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory, open_run, status
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import ANSWERED
 from bnexp.sweeps.hydra_words import completed

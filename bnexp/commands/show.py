@@ -14,7 +14,7 @@ from bnexp.display import panels
 from bnexp.display.export import Form, write_one
 from bnexp.runs.directory import open_run, status
 from bnexp.runs.events import read_histograms
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 from bnexp.runs.reading import read_config, read_metrics
 
 MOST_LAYERS = 8
@@ -27,7 +27,7 @@ def show(reference: str, *, runs_dir: str, form: Form, patterns: Sequence[str] =
     logged, null where that was not finite.
 
     Args:
-        reference: as `bnexp.runs.finding.find` reads it.
+        reference: as `bnexp.runs.lookup.find` reads it.
         patterns: of layers to show; none shows a few, evenly spaced.
     Raises:
         CheckpointError: no such run, or a damaged one.

@@ -14,13 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from bnexp import metrics
+from bnexp.choices import LOADER
 from bnexp.composition.words import rewrite
 from bnexp.display import columns
 from bnexp.display.columns import wide_console
 from bnexp.errors import ConfigError
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory
-from bnexp.runs.index import answered
+from bnexp.runs.identity import config_hash
+from bnexp.runs.lookup import answered
+from bnexp.runs.reading import as_of_now
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import ANSWERED, is_open
 from bnexp.sweeps.combinations import Request, combinations, read_trials
@@ -128,8 +131,9 @@ def _open_jobs(recorded: Sweep, needed: bool) -> tuple[list[int], dict[int, RunD
     todo = [job for job, status in _settled(recorded).items() if is_open(status)]
     if not needed:
         return todo, {}
+    configs = {job: yaml.load(recorded.jobs[job].config, Loader=LOADER) for job in todo}
     known = answered(Path(yaml.safe_load(recorded.jobs[0].config)["runs_dir"]))
-    hashes = {job: recorded.jobs[job].config_hash for job in todo}
+    hashes = {job: config_hash(as_of_now(config)) for job, config in configs.items()}
     found = {job: known[hashes[job]] for job in todo if hashes[job] in known}
     return [job for job in todo if job not in found], found
 

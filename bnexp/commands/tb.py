@@ -15,7 +15,7 @@ from typing import Any
 from bnexp.analysis.board import Mean, folder_of, means_over_seeds
 from bnexp.analysis.query import nearest, select
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.runs.finding import files_of_runs
+from bnexp.runs.lookup import files_of_runs
 
 HOST = "127.0.0.1"
 LAST_PORT = 65535

@@ -41,6 +41,11 @@ def expand(words: Sequence[str], paired: Sequence[Sequence[str]] = ()) -> list[l
     return [[word for part in job for word in part] for job in product(*_together(lists, paired))]
 
 
+def swept_keys(words: Sequence[str]) -> list[str]:
+    """Return the keys of which a word lists several values, however it does."""
+    return [each.key_or_group for each in parse(words)[0].values() if each.is_sweep_override()]
+
+
 def _alternatives(override: Override) -> list[str]:
     """Return one word for each value."""
     key = override.get_key_element()

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bnexp.composition.targets import resolve
-from bnexp.config import TrainConfig
+from bnexp.config import TrainConfig, ghost_batch
 from bnexp.shorthand import NORMS, SHORTHANDS
 
 LACKING = {"momentum": "keeps running statistics", "eps": "has an eps"}
@@ -30,7 +30,8 @@ def notes(node: DictConfig, config: TrainConfig, typed: set[str]) -> list[str]:
 
 
 def _ghosts(config: TrainConfig) -> list[str]:
-    if config.norm_batch > config.batch_size:
+    larger = ghost_batch(config.norm_batch, config.batch_size) is None
+    if larger and config.norm_batch != config.batch_size:
         return [
             f"norm_batch={config.norm_batch} has no effect: a forward pass has {config.batch_size} examples"
         ]

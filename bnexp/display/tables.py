@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bnexp import metrics
-from bnexp.config import TrainConfig
+from bnexp.config import TrainConfig, ghost_batch
 from bnexp.display import columns
 from bnexp.engine.device import describe
 from bnexp.experiment.run import Experiment
@@ -80,9 +80,9 @@ def remarks(console: Console, experiment: Experiment) -> None:
 
 
 def _norm_options(config: TrainConfig) -> list[str]:
-    freeze = config.freeze_norm
+    freeze, ghosts = config.freeze_norm, ghost_batch(config.norm_batch, config.batch_size)
     return [
-        *([f"ghost batches of {config.norm_batch}"] if config.norm_batch < config.batch_size else []),
+        *([f"ghost batches of {ghosts}"] if ghosts is not None else []),
         *([f"guard {config.guard}"] if config.guard != "none" else []),
         *([f"{freeze.what} frozen from {freeze.after}"] if freeze.after is not None else []),
     ]

@@ -17,7 +17,7 @@ from hydra.utils import instantiate
 from torch import nn
 
 from bnexp.choices import SplitKnobs
-from bnexp.config import TrainConfig
+from bnexp.config import TrainConfig, ghost_batch
 from bnexp.data import soundness
 from bnexp.data.batches import EvalBatches, Pixels, TrainBatches
 from bnexp.data.download import NotDownloaded, no_downloads
@@ -126,8 +126,8 @@ def _memory_permitting() -> Iterator[None]:
 
 def _norm(config: TrainConfig, node: dict[str, Any]) -> BoundNorm:
     factory = bind(make(node))
-    if config.norm_batch < config.batch_size:
-        factory = ghost(factory, config.norm_batch)
+    if (examples := ghost_batch(config.norm_batch, config.batch_size)) is not None:
+        factory = ghost(factory, examples)
     return guarded(factory) if config.guard == "skip" else factory
 
 

@@ -11,7 +11,7 @@ from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
 from bnexp.experiment.state_dicts import state_dicts
 from bnexp.models.part_names import WEIGHTED
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 
 CLASSIFIER = "classifier."
 BIAS = f".{WEIGHTED}.bias"

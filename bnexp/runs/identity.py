@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bnexp.compatibility import without_later
-from bnexp.config import KNOBS
+from bnexp.config import KNOBS, ghost_batch
 from bnexp.shorthand import SHORTHANDS
 
 NO_NORM = "bnexp.norms.none.identity"  # the `_target_` of norm=none
@@ -49,8 +49,8 @@ def norm_options(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of NORM_OPTIONS that change what norms compute, with their values."""
     norm_batch, guard, freeze = (config.get(name) for name in NORM_OPTIONS)
     found: dict[str, Any] = {}
-    if norm_batch is not None and norm_batch < config.get("batch_size", math.inf):
-        found["norm_batch"] = norm_batch
+    if (ghosts := ghost_batch(norm_batch, config.get("batch_size", math.inf))) is not None:
+        found["norm_batch"] = ghosts
     if guard not in (None, "none"):
         found["guard"] = guard
     if freeze is not None and freeze.get("after") is not None:

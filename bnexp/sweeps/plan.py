@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from bnexp.composition import words
+from bnexp.composition.expand import swept_keys
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.runs.directory import SWEEPS
 from bnexp.runs.identity import config_hash, slug
@@ -101,8 +101,9 @@ def _distinct(made: Sequence[Job]) -> tuple[list[Job], list[Dropped]]:
 def _path(request: Request, jobs: Sequence[Job]) -> Path:
     """Return where the record stands: the same for the same jobs, whatever the order in which words stood."""
     config = yaml.safe_load(jobs[0].config)
-    keys = [words.key(word).rpartition(".")[2] for word in request.words if "," in words.value(word)]
+    keys = [key.rpartition(".")[2] for key in swept_keys(request.words)]
     text = "\n".join(sorted(job.config_hash for job in jobs))
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     folder = Path(config["runs_dir"]) / slug(config["choices"].get("experiment") or "default") / SWEEPS
-    return folder / f"{slug('-'.join([*keys, digest]))}.json"
+    known = sorted(folder.glob(f"*{digest}.json"))  # a version before may have called it otherwise
+    return known[0] if known else folder / f"{slug('-'.join([*keys, digest]))}.json"

@@ -182,7 +182,7 @@ def test_no_fraction_goes_without_a_published_validation_part() -> None:
     assert splits.notes == (
         "the data's own validation part of 7 images is not used: data.val_fraction=0 wants none",
     )
-    with pytest.raises(ConfigError, match="at least 0 and below 1, got 1"):
+    with pytest.raises(ConfigError, match=r"lie in \[0, 1\), got 1"):
         split(whole, train_size=None, val_fraction=1, seed=0)
 
 

@@ -15,7 +15,7 @@ import pytest
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.runs import directory
 from bnexp.runs.directory import RunDirectory, create, create_at, open_run, status
-from bnexp.runs.finding import find
+from bnexp.runs.lookup import find
 
 CREATE = """
 import sys, time

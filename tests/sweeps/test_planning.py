@@ -15,7 +15,7 @@ from real_sweeps import alive, bnexp, descendants, environment, events, started,
 
 from bnexp.commands import sweep
 from bnexp.errors import ConfigError
-from bnexp.runs.sweeps import Job
+from bnexp.runs.sweeps import Job, Sweep
 from bnexp.sweeps.combinations import Request, combinations
 from bnexp.sweeps.plan import Combination, plan
 
@@ -57,6 +57,35 @@ def test_a_word_that_works_nowhere_is_named() -> None:
         plan(Request(["norm=custom", "batch_size=8,1"]), found)
     told = "batch_size=1 works in no combination of this sweep: one value a channel"
     assert caught.value.problems == [told]
+
+
+def planned(root: Path, *words: str) -> Sweep:
+    config = f"runs_dir: {root}\nchoices: {{}}\n"
+    return plan(Request(words), [Combination(["seed=0"], Job(["seed=0"], "0" * 16, config))])
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (("norm=custom,none", "seed=range(0,2)"), "norm-seed-"),
+        (("model.hidden=[8,8]", "norm=glob(*)"), "norm-"),
+        (("data.train_size=choice(1,2)",), "train_size-"),
+        (("model.hidden=[8,8]",), ""),
+    ],
+)
+def test_a_sweep_is_called_by_the_keys_that_it_varies(
+    tmp_path: Path, words: Sequence[str], start: str
+) -> None:
+    name = planned(tmp_path, *words).name
+    assert name.startswith(start) and len(name) == len(start) + 8
+
+
+def test_the_record_of_the_same_jobs_is_found_under_another_name(tmp_path: Path) -> None:
+    first = planned(tmp_path, "model.hidden=[8,8]")
+    earlier = first.path.with_name(f"hidden-{first.name}.json")
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    assert planned(tmp_path, "model.hidden=[8,8]").path == earlier
 
 
 @pytest.mark.parametrize(("gpus", "where"), [(0, "workers"), (1, "workers"), (2, "here")])

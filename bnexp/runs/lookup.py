@@ -1,4 +1,4 @@
-"""Which runs lie below a folder, when each began, and which one a person means."""
+"""Which runs lie below a folder, when each began, which one a person means, and which answer a question."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import datetime
 from pathlib import Path
 
 from bnexp.errors import CheckpointError
-from bnexp.runs.directory import STAMP, STAMP_FORMAT
+from bnexp.runs.directory import STAMP, STAMP_FORMAT, RunDirectory
+from bnexp.runs.identity import config_hash
+from bnexp.runs.reading import as_of_now, is_config
+from bnexp.statuses import ANSWERED
 
 DEPTHS = ("*", "*/*")  # a run of `output_dir` may lie beside the experiments
 
@@ -39,6 +42,23 @@ def find(reference: str, root: Path) -> Path:
 def files_of_runs(root: Path, name: str) -> list[Path]:
     """Return the files called `name` of all runs below the folder of runs."""
     return [file for depth in DEPTHS for file in root.glob(f"{depth}/{name}") if file.is_file()]
+
+
+def answered(root: Path) -> dict[str, RunDirectory]:
+    """Return, by config_hash, the run that last answered that configuration.
+
+    The hash is taken again, since what it leaves out may have changed since then.
+    """
+    found: dict[str, RunDirectory] = {}
+    for file in sorted(files_of_runs(root, "result.json"), key=lambda file: file.stat().st_mtime_ns):
+        run = RunDirectory(file.parent)
+        try:
+            result = run.read_result() or {}
+        except CheckpointError:
+            continue
+        if result.get("status") in ANSWERED and is_config(config := result.get("config")):
+            found[config_hash(as_of_now(config))] = run
+    return found
 
 
 def started(path: Path) -> tuple[float, int]:
