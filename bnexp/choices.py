@@ -8,7 +8,7 @@ torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -179,10 +179,14 @@ def own_values(group: str, option: object) -> Mapping[str, Any]:
     return next((_load(path) for path in paths if path.stem == option), {})
 
 
-def contents(group: str) -> Iterator[Mapping[str, Any]]:
-    """Yield what the YAML of each choice says of the node of a group, `${...}` as it stands."""
+def contents(group: str, folders: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
+    """Yield what the YAML of each choice says of the node of a group, `${...}` as it stands.
+
+    Args:
+        folders: what `conf_dirs` returns.
+    """
     folder = GROUPS[group]
-    for path in (path for root in conf_dirs() for path in root.glob(f"{folder}/*.yaml")):
+    for path in (path for root in folders for path in root.glob(f"{folder}/*.yaml")):
         content = _load(path)
         node = content.get(folder, content)  # a network's YAML sets knobs beside its node
         yield node if isinstance(node, Mapping) else {}

@@ -13,6 +13,7 @@ from bnexp import __version__
 from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
 from bnexp.commands.streams import ignore_closed_pipes
 from bnexp.completion.installation import SHELLS
+from bnexp.composition.eval_words import EVAL_KNOBS
 from bnexp.errors import BnexpError, ConfigError
 from bnexp.figures.catalog import FIGURES
 from bnexp.metrics import COMPARED
@@ -135,7 +136,7 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="checkpoint=last, samples=N, layer_by_layer=true, fold=true, save=PATH, device=, data_dir=.",
+            help=f"KEY is {', '.join(EVAL_KNOBS)}.",
         ),
     ] = None,
     runs_dir: RunsDir = "runs",

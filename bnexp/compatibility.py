@@ -8,9 +8,12 @@ knob that choices share by `as_before` (see `bnexp.knobs.Knob`), a knob that one
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from bnexp.choices import BUILT, contents, shared
+from bnexp.choices import BUILT, conf_dirs, contents, shared
 from bnexp.config import KNOBS
 from bnexp.knobs import NEVER
 
@@ -18,16 +21,23 @@ Config = Mapping[str, Any]
 ALIKE = ("data",)  # groups whose every choice has all that its choices share
 
 
+@dataclass(frozen=True)
+class Later:
+    """The knobs of a choice that came later, as they were before; `certain` are those that it surely has."""
+
+    known: Config
+    certain: Config
+
+
 def completed(config: Config) -> dict[str, Any]:
     """Return a recorded configuration with the knobs that it lacks; what it has is not copied."""
     found = dict(config)
     for key, value in _later_fields():
         found = _with(found, key.split("."), value)
-    for group in BUILT:
-        node = found.get(group)
-        if isinstance(node, Mapping):
-            missing = {name: value for name, value in _later_in(group, node, lacking=True)}
-            found[group] = {**node, **missing} if missing else node
+    for group, node, later in _nodes(found):
+        missing = {name: value for name, value in later.certain.items() if name not in node}
+        if missing:
+            found[group] = {**node, **missing}
     return found
 
 
@@ -36,14 +46,13 @@ def without_later(config: Config) -> dict[str, Any]:
     found = dict(config)
     for key, value in _later_fields():
         found = _without(found, key.split("."), value)
-    for group in BUILT:
-        node = found.get(group)
-        if isinstance(node, Mapping):
-            later = dict(_later_in(group, node, lacking=False))
-            if later:
-                found[group] = {
-                    name: value for name, value in node.items() if name not in later or value != later[name]
-                }
+    for group, node, later in _nodes(found):
+        if later.known:
+            found[group] = {
+                name: value
+                for name, value in node.items()
+                if name not in later.known or value != later.known[name]
+            }
     return found
 
 
@@ -51,22 +60,28 @@ def _later_fields() -> Iterator[tuple[str, Any]]:
     return ((key, knob.as_before) for key, knob in KNOBS.items() if knob.as_before is not NEVER)
 
 
-def _later_in(group: str, node: Config, *, lacking: bool) -> Iterator[tuple[str, Any]]:
-    """Yield the knobs of a choice that came later and that `node` lacks, or has, each as it was before.
+def _nodes(config: Config) -> Iterator[tuple[str, Config, Later]]:
+    folders = tuple(conf_dirs())
+    for group in BUILT:
+        node = config.get(group)
+        if isinstance(node, Mapping) and isinstance(target := node.get("_target_"), str):
+            yield group, node, _later_of(group, target, folders)
 
-    The choice is found by what it builds: also one that extends it, under another name, has its knobs.
+
+@lru_cache(maxsize=1024)
+def _later_of(group: str, target: str, folders: tuple[Path, ...]) -> Later:
+    """Return what came later of the choices that build `target`.
+
+    A choice that extends another, under a name of its own, has that one's knobs.
     """
     own: dict[str, Any] = {}
-    for content in contents(group):
-        if content.get("_target_") == node.get("_target_"):
+    for content in contents(group, folders):
+        if content.get("_target_") == target:
             own |= content
-    for name, knob in shared(group).items():
-        has = name in own or group in ALIKE or not lacking
-        if knob.as_before is not NEVER and (name in node) != lacking and has:
-            yield name, knob.as_before
-    for name, value in own.get("_as_before_", {}).items():
-        if (name in node) != lacking:
-            yield name, value
+    joint = {name: each.as_before for name, each in shared(group).items() if each.as_before is not NEVER}
+    certain = {name: value for name, value in joint.items() if name in own or group in ALIKE}
+    alone = own.get("_as_before_", {})
+    return Later({**joint, **alone}, {**certain, **alone})
 
 
 def _with(node: Config, path: list[str], value: Any) -> dict[str, Any]:

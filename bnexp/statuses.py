@@ -1,4 +1,4 @@
-"""How a run can stand, and what everyone makes of it: this table is the only list of statuses."""
+"""How a run can stand, what everyone makes of it, and what else can be asked of a run."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ STATUSES: Mapping[str, Standing] = {
     "running": Standing("cyan"),
     "broken": Standing("red"),  # its files cannot be read
 }
+# What filters ask of a run besides its configuration and its metrics.
+OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")
 ANSWERED = tuple(name for name, standing in STATUSES.items() if standing.answers)
 RESUMABLE = tuple(name for name, standing in STATUSES.items() if standing.resumable)
 

@@ -23,14 +23,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from bnexp.analysis.records import ABSENT, OWN_KEYS, Record, all_records, holds_run, read_record
+from bnexp.analysis.records import ABSENT, Record, all_records, holds_run, read_record
 from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError, ConfigError, suggestion
 from bnexp.runs import sweeps
 from bnexp.runs.directory import SWEEPS, RunDirectory, open_run
 from bnexp.runs.lookup import find
 from bnexp.runs.reading import leaves
-from bnexp.statuses import ANSWERED
+from bnexp.statuses import ANSWERED, OWN_KEYS
 
 WORD = re.compile(r"([\w.@/-]+?) *(<=|>=|!=|==?|<|>) *(.*)", re.DOTALL)
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {

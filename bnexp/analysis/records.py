@@ -17,7 +17,6 @@ from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
 from bnexp.runs.lookup import started
 from bnexp.runs.reading import as_of_now, is_config, read_config
 
-OWN_KEYS = ("status", "name", "experiment", "age", "started", "sweep")  # beside those of configurations
 ABSENT = object()  # a value that a run does not have, unlike null
 
 

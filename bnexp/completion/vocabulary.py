@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnexp.analysis.records import OWN_KEYS
 from bnexp.choices import GROUPS, groups, known
 from bnexp.completion import files, yamls
 from bnexp.completion.line import Candidate
@@ -14,7 +13,7 @@ from bnexp.completion.yamls import Entry, Tree
 from bnexp.composition.eval_words import EVAL_KNOBS, EvalKnobs
 from bnexp.composition.words import CHECK_KEYS
 from bnexp.knobs import Knob
-from bnexp.statuses import STATUSES
+from bnexp.statuses import OWN_KEYS, STATUSES
 
 FLAG = ("true", "false")
 
