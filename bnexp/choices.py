@@ -137,6 +137,7 @@ def misfits(group: str, **values: object) -> list[str]:
     return [line for name, value in values.items() for line in knobs[name].problems(f"{group}.{name}", value)]
 
 
+@cache
 def conf_dir() -> Path:
     """Return the folder of shipped YAMLs: inside the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent
