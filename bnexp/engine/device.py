@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import torch
 
 from bnexp.config import KNOBS
+from bnexp.engine.convolution import repair
 from bnexp.errors import ConfigError
 from bnexp.knobs import refuse
 
@@ -55,7 +56,11 @@ def cores() -> int:
 
 @contextmanager
 def environment(threads: int, deterministic: bool) -> Iterator[None]:
-    """Compute on `threads` cores, with deterministic kernels if asked; restore both afterwards."""
+    """Compute on `threads` cores, with deterministic kernels if asked; restore both afterwards.
+
+    The repair of torch's convolutions stays: it changes only what would be wrong.
+    """
+    repair()
     threads_before = torch.get_num_threads()
     flag_before = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
