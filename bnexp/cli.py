@@ -10,7 +10,21 @@ import typer
 import typer.core
 
 from bnexp import __version__
-from bnexp.commands.options import AsJson, Base, Csv, GroupBy, Layers, Metrics, Plugins, Runs, RunsDir, Top
+from bnexp.commands.options import (
+    AsJson,
+    Base,
+    BestOf,
+    By,
+    Csv,
+    GroupBy,
+    Layers,
+    Metrics,
+    Plugins,
+    Runs,
+    RunsDir,
+    Top,
+    Uncorrected,
+)
 from bnexp.commands.streams import ignore_closed_pipes
 from bnexp.completion.installation import SHELLS
 from bnexp.composition.eval_words import EVAL_KNOBS
@@ -213,6 +227,9 @@ def compare(
         str | None, typer.Option("--max", metavar="TAG", help="Sort by a metric, highest first.")
     ] = None,
     top: Top = None,
+    best_of: BestOf = None,
+    by: By = None,
+    uncorrected: Uncorrected = False,
     runs_dir: RunsDir = "runs",
     as_json: AsJson = False,
     csv: Csv = None,
@@ -221,7 +238,9 @@ def compare(
     from bnexp.commands import compare as command
     from bnexp.display.export import Form
 
-    options = command.CompareOptions(group_by, baseline or (), metric or COMPARED, minimum, maximum, top)
+    options = command.CompareOptions(
+        group_by, baseline or (), metric or COMPARED, minimum, maximum, top, best_of, by, uncorrected
+    )
     command.compare(runs or [], options, runs_dir=runs_dir, form=Form(as_json, csv))
 
 
@@ -235,13 +254,18 @@ def report(
     group_by: GroupBy = None,
     baseline: Base = None,
     metric: Metrics = None,
+    best_of: BestOf = None,
+    by: By = None,
+    uncorrected: Uncorrected = False,
     runs_dir: RunsDir = "runs",
 ) -> None:
     """Write what runs say together into one HTML file: table, curves, what happened inside, commands."""
     from bnexp.commands import compare as comparison
     from bnexp.commands.report import report as command
 
-    options = comparison.CompareOptions(group_by, baseline or (), metric or COMPARED)
+    options = comparison.CompareOptions(
+        group_by, baseline or (), metric or COMPARED, best_of=best_of, by=by, uncorrected=uncorrected
+    )
     command(runs or [], options, runs_dir=runs_dir, output=output, title=title)
 
 

@@ -26,6 +26,8 @@ SPLITS = {
     "val_last": "validation {} of the last weights",
     "test_last": "test {} of the last weights",
 }
+SPLIT_EXAMPLES = "split_examples"  # in result.json: how many examples each measured split has, by its name
+GAP = "statistics_gap"  # in result.json: `split`, `examples`, and their accuracies by `running` and `batch`
 STATISTICS = ("running", "batch", "recalibrated")
 THREE_WAY = "three_way"
 AVERAGES: dict[Average, str] = {
@@ -49,8 +51,7 @@ class Metric:
     watched: also measured on each logged training batch, in training mode, and shown while a run trains.
     least_classes: left out for data with fewer classes.
     unbounded: may grow beyond all bounds, so that its axis is logarithmic where it has to be.
-    is_cost: what a run costs: a group of which a run diverged, and so was short, is never the cheapest.
-    counts_diverged: whether a diverged run's value is part of the mean over seeds.
+    is_share: a share of examples, so that its values lie on a grid of 1 / (examples of the split).
     """
 
     name: str
@@ -65,24 +66,36 @@ class Metric:
     watched: bool = False
     least_classes: int = 1
     unbounded: bool = False
-    is_cost: bool = False
-    counts_diverged: bool = True
+    is_share: bool = False
 
-    def number(self, value: float, precision: float | None = None, *, sign: str = "") -> str:
+    def number(
+        self, value: float, precision: float | None = None, *, sign: str = "", decimals: int | None = None
+    ) -> str:
         """Return `value` in the metric's unit, without the unit's name.
+
+        Args:
+            precision: the uncertainty; see `digits`.
+            sign: `+` writes the sign of positive values too.
+            decimals: those of a whole column, instead of what this value deserves.
+        """
+        shown = value / self.scale
+        digits = self.digits(value, precision) if decimals is None else decimals
+        if digits > MOST_DECIMALS or (decimals is not None and 0 < abs(shown) < 0.5 * 10.0**-decimals):
+            return f"{shown:{sign}.1e}"
+        return f"{shown:{sign}.{digits}f}"
+
+    def digits(self, value: float, precision: float | None = None) -> int:
+        """Return how many decimals a value deserves, at least `decimals`; MOST_DECIMALS are the most written.
 
         Args:
             precision: the uncertainty, whose first two digits are kept. Without one the value's own two are,
                 where nothing else would be left of it.
-            sign: `+` writes the sign of positive values too.
         """
         shown = value / self.scale
         vanishes = abs(shown) < 10.0**-self.decimals
         kept = precision / self.scale if precision is not None else shown if vanishes else 0.0
         digits = 1 - math.floor(math.log10(abs(kept))) if kept and math.isfinite(kept) else 0
-        if digits > MOST_DECIMALS:
-            return f"{shown:{sign}.1e}"
-        return f"{shown:{sign}.{max(self.decimals, digits)}f}"
+        return max(self.decimals, digits)
 
     def text(self, value: float) -> str:
         """Return `value` with its unit."""
@@ -116,6 +129,7 @@ MEASURED = (
         "examples",
         short="acc",
         watched=True,
+        is_share=True,
     ),
     Metric(
         "top5",
@@ -124,6 +138,7 @@ MEASURED = (
         "higher",
         "examples",
         least_classes=6,
+        is_share=True,
     ),
     Metric(
         "nll",
@@ -155,10 +170,8 @@ RECORDED = (
         "time of training without evaluation and saving",
         "lower",
         decimals=1,
-        is_cost=True,
-        counts_diverged=False,
     ),
-    Metric("step_time_ms", "ms a step", "seconds over steps", "lower", decimals=1, is_cost=True),
+    Metric("step_time_ms", "ms a step", "seconds over steps", "lower", decimals=1),
     Metric("examples_per_second", "examples a second", "training examples", "higher", decimals=0),
     Metric(
         "peak_memory_bytes",
@@ -168,9 +181,8 @@ RECORDED = (
         decimals=1,
         unit="MiB",
         scale=2.0**20,
-        is_cost=True,
     ),
-    Metric("parameters", "parameters", "of the network", "lower", decimals=0, is_cost=True),
+    Metric("parameters", "parameters", "of the network", "lower", decimals=0),
     Metric("grad_norm", "length of the gradient", "of all parameters as one vector", average="step"),
     Metric("lr", "learning rate", "of the first group of parameters", average="step"),
     Metric("step", "steps", "completed updates", decimals=0),
@@ -195,6 +207,16 @@ def of(tag: str) -> Metric:
     if head == THREE_WAY and name in NAMED and kind in STATISTICS:
         return replace(NAMED[name], name=tag, title=f"{NAMED[name].title}, {kind} statistics")
     return Metric(tag, tag)
+
+
+def split_of(tag: str) -> str:
+    """Return the split on whose examples a tag was measured, by its name in SPLIT_EXAMPLES; may be empty."""
+    return tag.partition("/")[2].removesuffix("_last")
+
+
+def is_known(tag: str) -> bool:
+    """Whether a tag means something, also where no run has a number for it."""
+    return of(tag).title != tag or tag in NAMED
 
 
 def measured(num_classes: int) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -36,18 +36,39 @@ class Group:
     records: Sequence[Record]
 
     def estimate(self, tag: str) -> Estimate | None:
-        """Return a metric's mean over the runs that have it; None where none has."""
+        """Return a metric's mean over the runs that have it and did not diverge; None where none has."""
         values = [value for record in self.records if (value := measured(record, tag)) is not None]
-        return estimate(values) if values else None
+        if not values:
+            return None
+        found = estimate(values, step := step_of(self.records, tag))
+        tied = found.std == 0 and not step and metrics.of(tag).is_share
+        return replace(found, half_width=None) if tied else found
+
+    def is_complete(self, tag: str) -> bool:
+        """Whether a metric's mean is that of all the runs: else it is one of those that went well."""
+        return all(measured(record, tag) is not None for record in self.records)
 
     def count(self, status: str) -> int:
         return sum(record.status == status for record in self.records)
 
 
 def measured(record: Record, tag: str) -> float | None:
-    """Return a measurement to be averaged; how soon a run diverged is none of its speed."""
-    left_out = record.status == "diverged" and not metrics.of(tag).counts_diverged
-    return None if left_out else record.metric(tag)
+    """Return a measurement to be averaged, None of a run that diverged.
+
+    Whatever it measured before, it has no answer to what was asked; how soon it ended is none of its speed.
+    """
+    return None if record.status == "diverged" else record.metric(tag)
+
+
+def step_of(records: Sequence[Record], tag: str) -> float:
+    """Return the step of the grid on which a metric's values lie, one example's share; 0 if none is known.
+
+    Runs have it in common as a rule; else the coarsest counts. Runs of earlier versions do not say it.
+    """
+    sizes = [size for record in records if (size := record.examples(tag)) is not None]
+    if not metrics.of(tag).is_share:
+        return 0.0
+    return 1 / min(sizes) if sizes else 0.0
 
 
 def newest(records: Sequence[Record]) -> list[Record]:
@@ -125,9 +146,18 @@ class Baseline:
     momentum and eps unless these follow from the keys; of several runs the newest counts.
     """
 
-    def __init__(self, conditions: Sequence[Filter], records: Sequence[Record]) -> None:
+    def __init__(
+        self, conditions: Sequence[Filter], records: Sequence[Record], chosen: Sequence[str] = ()
+    ) -> None:
+        """Find the runs of the baseline.
+
+        Args:
+            chosen: keys whose values each configuration has for itself, so that partners may differ in them.
+        Raises:
+            ConfigError: there are none.
+        """
         self._conditions = conditions
-        self._keys = [condition.key for condition in conditions]
+        self._keys = [*(condition.key for condition in conditions), *chosen]
         own = [record for record in records if self.holds(record)]
         if not own:
             raise ConfigError(f"--baseline {self.words}: none of the runs to be compared is one")
@@ -148,10 +178,13 @@ class Baseline:
     def difference(self, group: Group, tag: str) -> Difference | None:
         """Return how far the group's runs lie from their partners; None where there is no pair.
 
-        Two runs that share a baseline run, as with `--group-by`, are one pair: their mean against it.
+        Two runs that share a baseline run, as with `--group-by`, are one pair: their mean against it. A pair
+        is lost where one of the two has no number.
         """
         values: dict[int, list[float]] = {}
         others: dict[int, float] = {}
+        runs: list[Record] = []
+        lost = set()
         for record in group.records:
             if (partner := None if self.holds(record) else self._partner(record)) is None:
                 continue
@@ -159,8 +192,13 @@ class Baseline:
             if value is not None and other is not None:
                 values.setdefault(id(partner), []).append(value)
                 others[id(partner)] = other
+                runs += record, partner
+            else:
+                lost.add(id(partner))
+        if not values:
+            return None
         means = [fmean(found) for found in values.values()]
-        return paired(means, list(others.values())) if means else None
+        return paired(means, list(others.values()), step_of(runs, tag), len(lost))
 
     def _partner(self, record: Record) -> Record | None:
         for follow in FOLLOW:
@@ -231,17 +269,24 @@ def without(node: Mapping[str, Any], key: str) -> dict[str, Any]:
     return kept
 
 
-def winners(groups: Sequence[Group], tag: str) -> list[bool]:
-    """Return whether each group has the best mean, which several may share; none has if all have the same.
+def decimals(groups: Sequence[Group], tag: str) -> int:
+    """Return how many decimals show the means of all groups: as many as the one known best deserves."""
+    metric, found = metrics.of(tag), [group.estimate(tag) for group in groups]
+    digits = [metric.digits(one.mean, one.half_width) for one in found if one is not None]
+    return max([digit for digit in digits if digit <= metrics.MOST_DECIMALS], default=metric.decimals)
 
-    None is the best where it is not known which way is better. A group of which a run diverged cannot be the
-    cheapest: that run was short.
+
+def winners(groups: Sequence[Group], tag: str) -> list[bool]:
+    """Return whether each group has the best mean, as far as a table shows it; none has if all have the same.
+
+    None is the best where it is not known which way is better, nor is a group of which a run has no number,
+    such as one that diverged: that of the others is not the mean of what was asked for.
     """
-    metric = metrics.of(tag)
-    short = [metric.is_cost and group.count("diverged") > 0 for group in groups]
-    found = [None if skip else group.estimate(tag) for skip, group in zip(short, groups, strict=True)]
-    means = {one.mean for one in found if one is not None}
-    if metric.better == "unknown" or len(means) < 2:
+    metric, places = metrics.of(tag), decimals(groups, tag)
+    found = [group.estimate(tag) if group.is_complete(tag) else None for group in groups]
+    means = [one.mean for one in found if one is not None]
+    shown = {metric.number(mean, decimals=places) for mean in means}
+    if metric.better == "unknown" or len(shown) < 2:
         return [False] * len(groups)
-    best = min(means) if metric.better == "lower" else max(means)
-    return [one is not None and one.mean == best for one in found]
+    best = metric.number(min(means) if metric.better == "lower" else max(means), decimals=places)
+    return [one is not None and metric.number(one.mean, decimals=places) == best for one in found]

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from bnexp import metrics
 from bnexp.choices import GROUPS
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import SWEEPS, TRACES, RunDirectory, standing
@@ -73,6 +74,12 @@ class Record:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             return None
         return float(value) if abs(value) <= sys.float_info.max else None
+
+    def examples(self, tag: str) -> int | None:
+        """Return on how many examples a metric was measured; None where that is not known."""
+        sizes = self.result.get(metrics.SPLIT_EXAMPLES)
+        found = sizes.get(metrics.split_of(tag)) if isinstance(sizes, Mapping) else None
+        return found if isinstance(found, int) and found > 0 else None
 
 
 def read_record(run: RunDirectory) -> Record:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bnexp import metrics
 from bnexp.runs.reading import Series
 
 Word = Literal["close", "catching up", "stale", "not finite"]
@@ -15,6 +17,29 @@ Word = Literal["close", "catching up", "stale", "not finite"]
 RECENT = 0.25  # the share of the rows that counts as recent, and that before it to compare with
 TOLERANCE = 1.25
 FALLING = 0.95
+MUCH = 0.05  # accuracy
+SURE = 2.0  # standard errors
+
+
+def shortfall(result: Mapping[str, Any]) -> str | None:
+    """Return how far evaluation falls short of the batch's own statistics, if it is so far that it misleads.
+
+    Args:
+        result: content of result.json, whose `GAP` holds both accuracies of the same examples. They must be
+            apart by MUCH, and by two standard errors of two independent shares, which is more than of these.
+    """
+    found = result.get(metrics.GAP)
+    if not found:
+        return None
+    running, batch, examples = found["running"], found["batch"], found["examples"]
+    error = math.sqrt((running * (1 - running) + batch * (1 - batch)) / examples)
+    if batch - running < max(MUCH, SURE * error):
+        return None
+    accuracy, split = metrics.of("accuracy"), metrics.SPLITS[found["split"]].partition(" {}")[0]
+    return (
+        f"by running statistics accuracy is {accuracy.text(running)}, by those of each batch "
+        f"{accuracy.text(batch)} ({examples:,} {split} examples)"
+    )
 
 
 def judge(mean_gap: Series, var_gap: Series, batch_size: int) -> Word:

@@ -40,11 +40,11 @@ def evaluate(reference: str, words: Sequence[str], runs_dir: str, plugins: Seque
     """
     knobs = eval_knobs(words)
     directory = open_run(find(reference, Path(runs_dir)))
-    which = knobs.checkpoint or _worth_evaluating(directory)
+    config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
+    which = knobs.checkpoint or _worth_evaluating(directory, config)
     file = _checkpoint(directory, which)
     if knobs.save is not None:
         _check_new(Path(knobs.save))
-    config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
     with experiment.prepared(Composition(_as_evaluated(config, directory, knobs), [], [])) as ready:
         parts, learner = ready.parts, ready.parts.learner
         load_weights(learner.model, file)
@@ -75,8 +75,10 @@ def _checkpoint(directory: RunDirectory, which: str) -> Path:
     )
 
 
-def _worth_evaluating(directory: RunDirectory) -> str:
-    """Return `best`, but `last` where no trained weights were better than the initial ones."""
+def _worth_evaluating(directory: RunDirectory, config: TrainConfig) -> str:
+    """Return `best`, but `last` where an earlier version took random weights for the best."""
+    if config.weights is not None:
+        return "best"
     best, last = directory.best_file, directory.last_file
     trained = best.is_file() and last.is_file() and _step(best) == 0 and _step(last) != 0
     return "last" if trained else "best"

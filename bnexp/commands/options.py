@@ -30,6 +30,16 @@ Metrics = Annotated[
     list[str] | None,
     typer.Option("--metric", metavar="TAG", help=f"Columns; repeatable. Default: {' '.join(COMPARED)}."),
 ]
+BestOf = Annotated[
+    str | None,
+    typer.Option("--best-of", metavar="KEY,KEY", help="Each configuration at its own best values of these."),
+]
+By = Annotated[
+    str | None, typer.Option("--by", metavar="TAG", help="How --best-of chooses. Default: accuracy/val.")
+]
+Uncorrected = Annotated[
+    bool, typer.Option("--uncorrected", help="Show p as it is, without Holm's correction over the rows.")
+]
 RunsDir = Annotated[str, typer.Option("--runs-dir", help="Where runs are.")]
 Layers = Annotated[
     list[str] | None, typer.Option("--layers", metavar="PATTERN", help="Layers to show; repeatable.")

@@ -59,9 +59,14 @@ def _command(
     given = [("--baseline", value) for value in options.baseline]
     given += [("--metric", tag) for tag in options.metrics if tuple(options.metrics) != COMPARED]
     given += [("--group-by", options.group_by)] if options.group_by else []
+    given += [("--best-of", options.best_of)] if options.best_of else []
+    given += [("--by", options.by)] if options.by else []
     given += [("--runs-dir", runs_dir)] if runs_dir != "runs" else []
     given += [("--title", title)] if title else []
-    return shlex.join(["bnexp", "report", *words, "-o", output, *(part for pair in given for part in pair)])
+    switches = ["--uncorrected"] if options.uncorrected else []
+    return shlex.join(
+        ["bnexp", "report", *words, "-o", output, *switches, *(part for pair in given for part in pair)]
+    )
 
 
 def _make(folder: Path) -> None:

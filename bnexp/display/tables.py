@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bnexp import metrics
+from bnexp.analysis.staleness import shortfall
 from bnexp.config import TrainConfig, ghost_batch
 from bnexp.display import columns
 from bnexp.engine.device import describe
@@ -121,9 +122,12 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
     table = metric_table({title: found for title, found in final.items() if any(map(_known, found.values()))})
     if table.row_count:
         console.print(table)
+    path = shlex.quote(str(directory.path))
+    if found := shortfall(outcome.details):
+        told = f"{escape(found)}; see why: bnexp eval {escape(path)}"
+        console.print(f"[yellow]warning:[/] {told}", highlight=False, soft_wrap=True)
     rate = outcome.examples / outcome.seconds if outcome.seconds else 0.0
     console.print(f"{outcome.seconds:.1f} s of training, {rate:,.0f} examples/s")
-    path = shlex.quote(str(directory.path))
     console.print(f"run folder: {escape(path)}", soft_wrap=True)
     console.print(f"look at it: tensorboard --logdir {escape(path)}", soft_wrap=True)
     if outcome.status == "interrupted":

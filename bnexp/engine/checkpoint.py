@@ -24,14 +24,17 @@ from bnexp.errors import CheckpointError
 
 @dataclass
 class TrainState:
-    """How far a run is: `step` updates are complete; `threads` is how many its bits depend on."""
+    """How far a run is: `step` updates are complete; `threads` is how many its bits depend on.
+
+    best_step: that of best.pt; None while no weights have been the best.
+    """
 
     threads: int
     step: int = 0
     examples: int = 0
     seconds: float = 0.0
     best_loss: float | None = None
-    best_step: int = 0
+    best_step: int | None = None
     epochs_since_best: int = 0
     latest: dict[str, float] = field(default_factory=dict)
 

@@ -26,7 +26,11 @@ LATEST = metrics.tags("train", "val")  # what is known of a run that has not end
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how often to look: steps and epochs, None for never."""
+    """How long to train and how often to look: steps and epochs, None for never.
+
+    initial_counts: whether the weights before training may be the best: given ones may, random ones may not.
+        Running averages that hardly move make these look better than what was trained for an epoch.
+    """
 
     total_steps: int
     scalars_every: int | None
@@ -34,6 +38,7 @@ class Plan:
     checkpoint_every: int
     patience: int | None
     loss_on_host: bool
+    initial_counts: bool = False
 
 
 @dataclass
@@ -172,8 +177,13 @@ def end_epoch(run: Fit) -> bool:
 
 
 def judge(run: Fit, loss: float) -> None:
-    """Keep the weights if `loss` is the lowest validation loss so far; non-finite is never best."""
+    """Keep the weights if `loss` is the lowest validation loss so far; non-finite is never best.
+
+    What no training has touched takes no part; see `Plan`.
+    """
     state = run.state
+    if state.step == 0 and not run.plan.initial_counts:
+        return
     if math.isfinite(loss) and (state.best_loss is None or loss < state.best_loss):
         state.best_loss, state.best_step, state.epochs_since_best = loss, state.step, 0
         run.checkpoints.save_best(run.learner, state)

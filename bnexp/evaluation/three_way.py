@@ -115,17 +115,38 @@ def compare(
     """Measure a copy of `model` three times; the network itself and every random stream stay untouched."""
     network = copy.deepcopy(model)
     with _torchs_streams_kept(next(model.parameters()).device):
-        with evaluation_mode(network):
-            scores = {"running": _scores(network, given.whole, precision)}
-        with batch_mode(network) as found:
-            layers = list(found)
-            if layers:
-                scores["batch"] = _in_order(_scores(network, given.mixed, precision), given.order)
+        scores, layers = _running_and_batch(network, given, precision)
         failure = _recalibrate(network, given, precision, layer_by_layer) if layers else None
         if layers and failure is None:
             with evaluation_mode(network):
                 scores["recalibrated"] = _scores(network, given.whole, precision)
     return ThreeWay(scores, layers, network, given.batch_size, failure)
+
+
+def gap(model: nn.Module, given: Examples, precision: Precision) -> dict[str, float] | None:
+    """Return accuracies of a copy of `model` by `running` and `batch` statistics, and of how many `examples`.
+
+    None where no layer has both.
+    """
+    if not tracking(model):
+        return None
+    with _torchs_streams_kept(next(model.parameters()).device):
+        scores, layers = _running_and_batch(copy.deepcopy(model), given, precision)
+    found = {kind: one.accuracy for kind, one in scores.items()}
+    return found | {"examples": len(given.whole)} if layers else None
+
+
+def _running_and_batch(
+    network: nn.Module, given: Examples, precision: Precision
+) -> tuple[dict[str, Scores], list[str]]:
+    """Return the scores of both kinds of statistics, and the layers that have both."""
+    with evaluation_mode(network):
+        scores = {"running": _scores(network, given.whole, precision)}
+    with batch_mode(network) as found:
+        layers = list(found)
+        if layers:
+            scores["batch"] = _in_order(_scores(network, given.mixed, precision), given.order)
+    return scores, layers
 
 
 def scalars(comparison: ThreeWay) -> dict[str, float]:

@@ -24,30 +24,40 @@ from bnexp.statuses import Status
 def final_metrics(motion: Fit, parts: Parts, status: Status) -> dict[str, float | None]:
     """Measure the last weights, then the best; the only time that the test split is looked at.
 
-    Without validation the last weights count as best. The last weights of a diverged run are no result. The
+    Without validation the last weights count as best. The last weights of a diverged run are no result, and
+    one that diverged before its first evaluation has no best weights. What there is no number of is None. The
     network is left with the weights that were measured last.
     """
-    learner, checkpoints = motion.learner, motion.checkpoints
-    names = metrics.measured(len(parts.splits.classes))
+    learner, checkpoints, state = motion.learner, motion.checkpoints, motion.state
+    best = _splits(parts)
+    last = {f"{name}_last": batches for name, batches in best.items() if name != "train_eval"}
     found: dict[str, float | None] = {}
-    if status == "diverged":
-        found |= {f"{name}/test_last": None for name in names}
-    else:
-        found |= _measured(parts, {"val_last": parts.val, "test_last": parts.test})
+    found |= dict.fromkeys(metrics.tags(*best, *last, among=_metrics(parts)))
+    if status != "diverged":
+        found |= _measured(parts, last)
         if parts.val is None:
-            checkpoints.save_best(learner, motion.state)
-    if not checkpoints.best.exists():
-        return found | {f"{name}/test": None for name in names}
-    checkpoints.load_best(learner, parts.device)
-    return found | _measured(parts, {"train_eval": parts.train_eval, "val": parts.val, "test": parts.test})
+            state.best_step = state.step
+            checkpoints.save_best(learner, state)
+    if state.best_step is not None:
+        checkpoints.load_best(learner, parts.device)
+        found |= _measured(parts, best)
+    return found
 
 
-def _measured(parts: Parts, splits: dict[str, EvalBatches | None]) -> dict[str, float]:
+def _splits(parts: Parts) -> dict[str, EvalBatches]:
+    found = {"train_eval": parts.train_eval, "val": parts.val, "test": parts.test}
+    return {name: batches for name, batches in found.items() if batches is not None}
+
+
+def _metrics(parts: Parts) -> list[metrics.Metric]:
+    return [metrics.of(name) for name in metrics.measured(len(parts.splits.classes))]
+
+
+def _measured(parts: Parts, splits: dict[str, EvalBatches]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, batches in splits.items():
-        if batches is not None:
-            values = evaluate(parts.learner.model, batches, parts.learner.precision)
-            found |= {f"{metric}/{name}": value for metric, value in values.items()}
+        values = evaluate(parts.learner.model, batches, parts.learner.precision)
+        found |= {f"{metric}/{name}": value for metric, value in values.items()}
     return found
 
 
@@ -86,6 +96,7 @@ def content(config: TrainConfig, parts: Parts, outcome: Outcome, command: str) -
         "examples_per_second": outcome.examples / outcome.seconds if outcome.seconds else None,
         "peak_memory_bytes": peak_memory_bytes(parts.device),
         "parameters": parts.num_parameters,
+        metrics.SPLIT_EXAMPLES: {name: len(batches) for name, batches in _splits(parts).items()},
         **parts.pixels.constants(),
         "config_hash": config_hash(asdict(config)),
         "command": command,

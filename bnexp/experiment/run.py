@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,12 +24,16 @@ from bnexp.engine.interrupt import stoppable
 from bnexp.evaluation import three_way
 from bnexp.experiment import assembly, result
 from bnexp.experiment.assembly import Parts
+from bnexp.experiment.pieces import sample
+from bnexp.metrics import GAP
 from bnexp.protocols import Measurement, Outcome, Probe, Progress
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
 from bnexp.shorthand import norm_values
 from bnexp.statuses import Status
+
+GAP_EXAMPLES = 1000  # tell a gap of a few points, at the cost of a moment
 
 log = logging.getLogger("bnexp")
 
@@ -129,11 +134,11 @@ def run(
             log.warning("%s", warning)
         status: Status = "failed"
         divergence: Divergence | None = None
-        details: dict[str, str] = {}
+        details: dict[str, Any] = {}
         metrics: dict[str, float | None] = {}
         forget_peak_memory(experiment.parts.device)
         try:
-            status, divergence, metrics = _train(experiment, directory, progress, resumed, command)
+            status, divergence, metrics, details = _train(experiment, directory, progress, resumed, command)
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -153,16 +158,18 @@ def run(
 
 def _train(
     experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
-) -> tuple[Status, Divergence | None, dict[str, float | None]]:
+) -> tuple[Status, Divergence | None, dict[str, float | None], dict[str, Any]]:
     from bnexp.experiment.recording import Recording
 
     config, parts = experiment.config, experiment.parts
     checkpoints = Checkpoints(directory.last_file, directory.best_file, parts.pixels.constants())
     if resumed and directory.last_file.exists():
         experiment.state = checkpoints.load_last(parts.learner, parts.device)
+        _forget_initial(experiment.state, checkpoints, config)
         torch.set_num_threads(experiment.state.threads)
     recording = Recording(directory, config, experiment.state.step if resumed else None)
     metrics: dict[str, float | None] = {}
+    details: dict[str, Any] = {}
     with recording.writer, stoppable() as stop:
         recording.open_pages(parts, command)
         motion = Fit(
@@ -182,11 +189,25 @@ def _train(
         status, divergence = fit(motion)
         if status != "interrupted":
             metrics = result.final_metrics(motion, parts, status)
+            if status != "diverged":
+                details[GAP] = _statistics_gap(config, parts)
             motion.log([], Measurement(result.test_scalars(metrics)))
             motion.flush()
             if metrics["accuracy/test"] is not None:
                 recording.close_pages(parts, experiment.state.step)
-    return status, divergence, metrics
+    return status, divergence, metrics, details
+
+
+def _statistics_gap(config: TrainConfig, parts: Parts) -> dict[str, Any] | None:
+    """Compare both kinds of statistics for the weights that were measured last, on a few held-out examples.
+
+    Those of the training split stand in where there is no validation split; the test split is kept out of it.
+    """
+    split = "val" if parts.splits.val is not None else "train_eval"
+    few = sample(parts.splits.val or parts.splits.train, GAP_EXAMPLES, config.seed)
+    given = assembly.compared_examples(config, parts, few, samples=0)
+    found = three_way.gap(parts.learner.model, given, parts.learner.precision)
+    return None if found is None else {"split": split, **found}
 
 
 def _plan(config: TrainConfig, parts: Parts) -> Plan:
@@ -197,7 +218,15 @@ def _plan(config: TrainConfig, parts: Parts) -> Plan:
         checkpoint_every=config.checkpoint.every,
         patience=config.early_stopping.patience,
         loss_on_host=parts.device.type == "cpu",
+        initial_counts=config.weights is not None,
     )
+
+
+def _forget_initial(state: TrainState, checkpoints: Checkpoints, config: TrainConfig) -> None:
+    """Take random weights for the best no more where an earlier version of bnexp did."""
+    if config.weights is None and (state.best_step == 0 or state.best_loss is None):
+        state.best_loss, state.best_step, state.epochs_since_best = None, None, 0
+        checkpoints.best.unlink(missing_ok=True)
 
 
 def _validation(parts: Parts) -> Callable[[], dict[str, float]] | None:

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bnexp.display.comparison import legend
+from bnexp.display.comparison import MARK, legend
 from bnexp.report.content import Content, diverged_table, runs_table, warnings_table
 from bnexp.report.pictures import Picture
 from bnexp.report.question import runs
 from bnexp.report.reproduce import circumstances_table, computed_alike
 
-BREAKS = re.compile(r" (?=\(|± 95 %|- baseline)")
-MARK = " *"  # of the best in a column
+BREAKS = re.compile(r" (?=\(|± 95 %)")
 PROLOG = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 ROOT = re.compile(r"<svg\b[^>]*>")
 VIEW_BOX = re.compile(r'viewBox="([^"]*)"')

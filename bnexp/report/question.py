@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnexp import metrics
-from bnexp.analysis.groups import Baseline, Group, grouped
+from bnexp.analysis.groups import Group, grouped
 from bnexp.analysis.naming import facts, phrase
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
-from bnexp.display.comparison import Comparison, estimated
+from bnexp.display.comparison import Comparison, estimated, findings
 
 MOST_NAMES = 4  # of knobs in a title
 MOST_VALUES = 8  # of a knob that are listed
-SIGNIFICANT = 0.05
 MODEL, DATA = "choices.model", "choices.data"
 LENGTHS = ("epochs", "steps")
 
@@ -43,9 +42,16 @@ def title(records: Sequence[Record]) -> str:
 
 
 def in_short(comparison: Comparison) -> list[str]:
-    """Return the best and the worst by the first metric, and how many differ from the baseline."""
+    """Return the best and the worst by the first metric, and what differs from the baseline in which metric.
+
+    A configuration of which a run diverged is neither the best nor the worst.
+    """
     tag, groups = comparison.metrics[0], comparison.groups
-    known = [(found.mean, index) for index, group in enumerate(groups) if (found := group.estimate(tag))]
+    known = [
+        (found.mean, index)
+        for index, group in enumerate(groups)
+        if group.is_complete(tag) and (found := group.estimate(tag))
+    ]
     told = []
     if len(known) > 1:
         lower = metrics.of(tag).better == "lower"
@@ -53,9 +59,7 @@ def in_short(comparison: Comparison) -> list[str]:
         names = ("Lowest", "highest") if lower else ("Highest", "lowest")
         first, last = (_mean(groups[known[place][1]], tag) for place in (0, -1))
         told.append(f"{names[0]} mean {metrics.of(tag).title}: {first}; {names[1]}: {last}.")
-    if comparison.baseline is not None:
-        told += _against(comparison.baseline, groups, tag)
-    return told
+    return [*told, *findings(comparison)]
 
 
 def _varied(records: Sequence[Record], swept: Sequence[Knob]) -> str:
@@ -110,17 +114,4 @@ def runs(number: int) -> str:
 def _mean(group: Group, tag: str) -> str:
     diverged = group.count("diverged")
     number = runs(len(group.records)) + (f", {diverged} diverged" if diverged else "")
-    return f"{group.name}, {estimated(group.estimate(tag), tag)} ({number})"
-
-
-def _against(baseline: Baseline, groups: Sequence[Group], tag: str) -> list[str]:
-    differences = [baseline.difference(group, tag) for group in groups]
-    p_values = [found.p for found in differences if found is not None and found.p is not None]
-    if not p_values:
-        return [f"No configuration has two pairs with {baseline.words}, so nothing is said about chance."]
-    below = sum(p < SIGNIFICANT for p in p_values)
-    name = metrics.of(tag).title
-    return [
-        f"Against {baseline.words}, {below} of {len(p_values)} configurations differ in {name} with "
-        f"p < {SIGNIFICANT} (paired t-tests, not corrected for their number)."
-    ]
+    return f"{group.name}, {estimated(group, tag)} ({number})"

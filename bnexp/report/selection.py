@@ -67,11 +67,15 @@ def some(groups: Sequence[Group], tag: str, most: int) -> list[int]:
     """Return the numbers of at most `most` groups, in their order: evenly spaced from the best to the worst
     or, where it is not known which way is better, from the highest to the lowest.
 
-    Groups without the metric count as worst.
+    Groups of which a run diverged or has not the metric count as worst.
     """
     if len(groups) <= most:
         return list(range(len(groups)))
-    known = [(found.mean, index) for index, group in enumerate(groups) if (found := group.estimate(tag))]
+    known = [
+        (found.mean, index)
+        for index, group in enumerate(groups)
+        if group.is_complete(tag) and (found := group.estimate(tag))
+    ]
     ranks = [index for _, index in sorted(known, reverse=metrics.of(tag).better != "lower")]
     ranks += [index for index in range(len(groups)) if index not in ranks]
     picked = np.linspace(0, len(groups) - 1, most).round().astype(int)

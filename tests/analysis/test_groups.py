@@ -3,7 +3,7 @@
 import pytest
 from synthetic_runs import TARGETS, config, leave_run
 
-from bnexp.analysis.groups import Baseline, grouped, newest, winners
+from bnexp.analysis.groups import Baseline, grouped, newest, step_of, winners
 from bnexp.analysis.query import parse
 from bnexp.analysis.records import Record
 from bnexp.errors import ConfigError
@@ -112,9 +112,60 @@ def test_of_a_seed_that_was_run_again_the_newest_counts(times):
 
 
 def test_a_partner_without_the_metric_makes_no_pair():
-    base = [record(config("none", seed=seed), None if seed else 0.5, status="diverged") for seed in (0, 1)]
+    base = [record(config("none", seed=seed), None if seed else 0.5) for seed in (0, 1)]
     runs = [record(config(seed=seed), 0.75) for seed in (0, 1)]
     assert difference("norm=none", base, runs) == (0.25, 1)
+
+
+@pytest.mark.parametrize("side", ["none", "custom"])
+def test_a_pair_of_which_a_run_diverged_is_lost_and_leaves_no_p(side):
+    """Whichever run it is, and whether or not it has weights that could be measured."""
+    runs = {
+        norm: [record(config(norm, seed=seed), 0.5 + 0.01 * seed) for seed in range(4)] for norm in TARGETS
+    }
+    for place, accuracy in ((0, None), (1, 0.1)):
+        settings = config(side, seed=place)
+        runs[side][place] = record(settings, accuracy, status="diverged", **{"loss/test": None})
+    (group,) = grouped(runs["custom"])
+    found = Baseline([parse("norm=none")], [*runs["none"], *runs["custom"]]).difference(
+        group, "accuracy/test"
+    )
+    assert (found.estimate.n, found.lost, found.p) == (2, 2, None)
+
+
+def test_a_lone_survivor_is_not_the_best():
+    runs = [record(config(seed=seed), 0.98 if seed == 0 else None) for seed in range(5)]
+    runs = [runs[0], *(record(one.config, None, status="diverged") for one in runs[1:])]
+    calm = [record(config("none", seed=seed), 0.9 + 0.01 * seed) for seed in range(2)]
+    lost, sound = grouped([*runs, *calm])
+    other = grouped([record(config(seed=9, batch_size=8), 0.8)])
+    assert winners([lost, sound, *other], "accuracy/test") == [False, True, False]
+    assert lost.estimate("accuracy/test").n == 1 and not lost.is_complete("accuracy/test")
+
+
+def test_means_that_a_table_shows_alike_share_the_star():
+    """0.97004 and 0.97002 are both 0.9700; narrower intervals let the table tell them apart."""
+    shares = {8: (0.94, 1.00008), 16: (0.94, 1.00004), 64: (0.5, 0.6)}
+    for spread, stars in ((0.03, [True, True, False]), (1e-6, [True, False, False])):
+        runs = [
+            record(config(batch_size=size, seed=seed), sum(pair) / 2 + (seed - 0.5) * spread)
+            for size, pair in shares.items()
+            for seed in (0, 1)
+        ]
+        assert winners(grouped(runs), "accuracy/test") == stars
+
+
+def test_the_grid_of_a_share_is_that_of_its_split():
+    sizes = {"split_examples": {"val": 144, "test": 359}}
+    runs = [
+        record(config(seed=seed), 0.5, **sizes, **{"accuracy/val": 0.5, "loss/test": 0.5}) for seed in (0, 1)
+    ]
+    for tag, examples in (("accuracy/test", 359), ("accuracy/test_last", 359), ("accuracy/val", 144)):
+        assert step_of(runs, tag) == 1 / examples
+    assert step_of(runs, "loss/test") == 0 and grouped(runs)[0].estimate("loss/test").half_width == 0
+    assert grouped(runs)[0].estimate("accuracy/test").half_width > 1 / 359
+    old = [record(one.config, 0.5) for one in runs]
+    assert grouped(old)[0].estimate("accuracy/test").half_width is None
 
 
 def test_runs_of_the_baseline_are_compared_with_nothing():
@@ -202,14 +253,15 @@ def test_groups_by_keys_average_all_else():
         grouped(runs, ["bath_size"])
 
 
-def test_a_run_that_diverged_is_counted_but_is_not_fast():
+def test_a_run_that_diverged_is_counted_and_enters_no_mean():
+    """Neither the accuracy of its best weights nor how soon it ended."""
     runs = [record(config(), seconds=10.0), record(config(seed=1), 0.25, status="diverged", seconds=0.1)]
     (group,) = grouped(runs)
     assert group.count("diverged") == 1
-    assert group.estimate("seconds").mean == 10 and group.estimate("seconds").n == 1
-    assert group.estimate("accuracy/test").n == 2
+    for tag, mean in (("seconds", 10), ("accuracy/test", 0.5)):
+        assert (group.estimate(tag).mean, group.estimate(tag).n, group.is_complete(tag)) == (mean, 1, False)
     (lost,) = grouped(runs[1:])
-    assert lost.estimate("seconds") is None
+    assert lost.estimate("seconds") is None and lost.estimate("accuracy/test") is None
     slower = [record(config("none", seed=seed), seconds=20.0 - seed, step=9) for seed in (0, 1)]
     assert winners([group, *grouped(slower[:1]), *grouped(slower[1:])], "seconds") == [False, False, True]
 

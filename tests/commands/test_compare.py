@@ -91,19 +91,22 @@ def test_differences_are_paired_by_seed_and_batch_size(runs, capsys):
         one, other = ACCURACY["custom", size], ACCURACY["none", size]
         n = min(len(one), len(other))
         known = stats.ttest_rel(one[:n], other[:n])
-        row = found["custom", size]["difference"]
-        assert row["n"] == n and row["p"] == pytest.approx(known.pvalue, rel=1e-6)
+        row = found["custom", size]["difference"]["accuracy/test"]
+        assert row["n"] == n and row["lost"] == 0 and row["p"] == pytest.approx(known.pvalue, rel=1e-6)
         assert row["mean"] == pytest.approx(sum(one[:n]) / n - sum(other[:n]) / n)
-        assert found["none", size]["difference"] is None
+        assert found["none", size]["difference"]["accuracy/test"] is None
     text = compare(capsys, "--baseline", "norm=none").out
-    assert re.search(r"custom +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.012\)$", text, re.MULTILINE)
+    assert re.search(r"custom +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.024\) ", text)  # of two rows: 2 p
+    raw = compare(capsys, "--baseline", "norm=none", "--uncorrected").out
+    assert re.search(r"custom +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.012\) ", raw)
     assert "p of a paired t-test" in text
 
 
 def test_a_baseline_of_two_keys_is_one_group_for_all(runs, capsys):
     found = rows(capsys, "--baseline", "norm=none", "--baseline", "batch_size=8")
-    assert found["custom", 64]["difference"]["mean"] == pytest.approx(0.15)
-    assert found["none", 64]["difference"]["n"] == 2 and found["none", 8]["difference"] is None
+    assert found["custom", 64]["difference"]["accuracy/test"]["mean"] == pytest.approx(0.15)
+    assert found["none", 64]["difference"]["accuracy/test"]["n"] == 2
+    assert found["none", 8]["difference"]["accuracy/test"] is None
 
 
 @pytest.mark.parametrize(
@@ -138,13 +141,20 @@ def test_group_by(runs, capsys):
     values = ACCURACY["none", 8] + ACCURACY["none", 64]
     assert found[1]["accuracy/test"]["std"] == pytest.approx(stats.tstd(values))
     both = json.loads(compare(capsys, "--group-by", "norm, seed", "--baseline", "norm=none", "--json").out)
-    assert [row["difference"] and row["difference"]["n"] for row in both] == [2, 2, 1, None, None, None]
+    assert [one and one["n"] for one in (row["difference"]["accuracy/test"] for row in both)] == [
+        2,
+        2,
+        1,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_runs_that_share_a_partner_are_one_pair(runs, capsys):
     """Two runs less one and the same third are no two independent differences."""
     words = ("--group-by", "norm", "--baseline", "norm=none", "--baseline", "batch_size=8", "--json")
-    custom, none = (row["difference"] for row in json.loads(compare(capsys, *words).out))
+    custom, none = (row["difference"]["accuracy/test"] for row in json.loads(compare(capsys, *words).out))
     means = [sum(pair) / 2 for pair in zip(ACCURACY["custom", 8], ACCURACY["custom", 64], strict=True)]
     expected = stats.ttest_rel(means, ACCURACY["none", 8])
     assert (custom["n"], none["n"]) == (3, 2)
@@ -169,10 +179,15 @@ def test_csv_is_flat_and_has_no_empty_columns_for_nodes(runs, capsys):
             for tag in ("accuracy/test", "loss/test", "seconds")
             for key in (*estimates, "best")
         ),
-        *(*(f"difference.{key}" for key in (*estimates, "p")), "runs"),
+        *(
+            f"difference.{tag}.{key}"
+            for tag in ("accuracy/test", "loss/test", "seconds")
+            for key in (*estimates, "lost", "p", "p_holm")
+        ),
+        "runs",
     ]
     assert "difference" not in found[0]
-    assert [row["difference.n"] for row in found] == ["3", "2", "", ""]
+    assert [row["difference.loss/test.n"] for row in found] == ["3", "2", "", ""]
     assert float(found[0]["accuracy/test.mean"]) == pytest.approx(0.91)
 
 

@@ -74,9 +74,32 @@ def test_early_stopping_waits_for_patience_epochs_and_no_longer(
 
 
 def test_the_course_before_training_is_no_epoch_without_improvement(train: Train) -> None:
-    """With lr=0 the loss never falls: patience=1 ends the run after its first epoch, not before it."""
+    """With lr=0 the loss never falls: the first epoch is the best, patience=1 ends the run after one more."""
     ran = train("optimizer.lr=0", "norm=none", "early_stopping.patience=1")
-    assert (ran.result["status"], ran.result["epoch"], ran.result["best_step"]) == ("stopped_early", 1, 0)
+    assert (ran.result["status"], ran.result["epoch"]) == ("stopped_early", 2)
+    assert ran.result["best_step"] == STEPS_PER_EPOCH
+
+
+STALE = ("norm=custom", "momentum=1e-4", "epochs=2", "optimizer.lr=0.3", "activation=relu")
+
+
+def test_random_weights_are_never_the_best(train: Train) -> None:
+    """Running averages that hardly move let the validation loss rise from the first epoch on."""
+    ran = train(*STALE)
+    losses = ran.column("loss/val")
+    assert losses[0] is not None and losses[0] < min(losses[1:])
+    assert ran.result["best_step"] == ran.best["step"] in (STEPS_PER_EPOCH, 2 * STEPS_PER_EPOCH)
+    gap = ran.result["statistics_gap"]
+    assert gap["split"] == "val" and gap["examples"] == ran.result["split_examples"]["val"]
+    assert gap["running"] == ran.result["accuracy/val"] < gap["batch"]
+
+
+def test_given_weights_may_be_the_best(train: Train, settled: Train) -> None:
+    source = settled()
+    ran = train(f"weights={source.path}/best.pt", "optimizer.lr=3", "norm=custom", "epochs=1")
+    losses = ran.column("loss/val")
+    assert losses[0] < losses[1] and ran.result["best_step"] == ran.best["step"] == 0
+    assert_same(ran.best["model"], source.best["model"])
 
 
 def first_stop(losses: list[float], patience: int) -> int | None:

@@ -84,6 +84,9 @@ def test_a_validation_loss_that_overflows_alone_is_the_origin(train: Train) -> N
     found = {"first_step": 6, "last_step": 6, "origin": "the validation loss at step 6"}
     assert (ran.result["status"], ran.result["diverged"]) == ("diverged", found)
     assert None not in ran.column("loss/train") and ran.column("loss/val")[1:] == [None]
+    assert ran.result["best_step"] is None and not ran.directory.best_file.exists()
+    for split in ("train_eval", "val", "test", "val_last", "test_last"):  # no number, but a metric
+        assert ran.result[f"loss/{split}"] is ran.result[f"accuracy/{split}"] is None
     assert "the first to stop being finite was the validation loss at step 6" in told(ran)
     assert_sound(ran)
 
