@@ -21,7 +21,7 @@ from bnexp.engine.device import choose, describe, environment
 from bnexp.errors import ConfigError
 from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
-from bnexp.parity.setup import Subject
+from bnexp.parity.specimen import Subject
 from bnexp.parity.tolerances import MatrixCell
 from bnexp.runs.atomic import write_text
 

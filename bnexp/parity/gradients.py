@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.parity.reference import Formula, copies
-from bnexp.parity.setup import Setup, in_both_modes
+from bnexp.parity.specimen import Specimen, in_both_modes
 from bnexp.parity.tolerances import DIFFERENCES, Finding, Inapplicable, difference
 
 STEP = 1e-4
@@ -44,11 +44,11 @@ def slopes_by_differences(function: Callable[[float], Sequence[Tensor]]) -> list
 
 
 @in_both_modes
-def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
+def of_input(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """dx."""
-    layer, dy = setup.layer(training=training), setup.batch(1)
-    x = setup.smooth_batch(layer)
-    reference = setup.reference(layer, x)
+    layer, dy = specimen.layer(training=training), specimen.batch(1)
+    x = specimen.smooth_batch(layer)
+    reference = specimen.reference(layer, x)
 
     def loss(moved: Tensor) -> Tensor:
         return (reference(moved) * dy).sum()
@@ -59,11 +59,11 @@ def of_input(setup: Setup, training: bool) -> Iterator[Finding]:
 
 
 @in_both_modes
-def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
+def of_parameters(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """The gradient of every parameter."""
-    layer, dy = setup.layer(training=training), setup.batch(1)
-    x = setup.smooth_batch(layer)
-    reference, parameters = setup.reference(layer, x), dict(layer.named_parameters())
+    layer, dy = specimen.layer(training=training), specimen.batch(1)
+    x = specimen.smooth_batch(layer)
+    reference, parameters = specimen.reference(layer, x), dict(layer.named_parameters())
     if not parameters:
         raise Inapplicable("it has no parameters")
     actual = torch.autograd.grad(
@@ -79,40 +79,42 @@ def of_parameters(setup: Setup, training: bool) -> Iterator[Finding]:
 
 
 @in_both_modes
-def twice(setup: Setup, training: bool) -> Iterator[Finding]:
+def twice(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """Second derivatives: the gradient of <v, dL/d(x, parameters)> for one v, by all of them and by dy."""
-    layer = setup.layer(training=training)
-    x = setup.smooth_batch(layer)
-    wanted = _shift_of_gradients(setup, layer, x)
+    layer = specimen.layer(training=training)
+    x = specimen.smooth_batch(layer)
+    wanted = _shift_of_gradients(specimen, layer, x)
     names = ["x", *(name for name, _ in layer.named_parameters()), "dy"]
-    actual = second(layer, setup, [x, *layer.parameters()])
+    actual = second(layer, specimen, [x, *layer.parameters()])
     for name, own, witness in zip(names, actual, wanted, strict=True):
         yield Finding(name, difference(own, witness), DIFFERENCES)
 
 
-def second(called: Callable[[Tensor], Tensor], setup: Setup, leaves: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def second(
+    called: Callable[[Tensor], Tensor], specimen: Specimen, leaves: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
     """Return the derivative of <v, dL/dleaves> by the leaves (x first) and by dy, through two backwards."""
-    dy = setup.batch(1).requires_grad_()
+    dy = specimen.batch(1).requires_grad_()
     for leaf in leaves:
         leaf.requires_grad_()
     first = torch.autograd.grad(called(leaves[0]), leaves, dy, create_graph=True)
-    products = [(one * v).sum() for one, v in zip(first, _direction(setup, leaves), strict=True)]
+    products = [(one * v).sum() for one, v in zip(first, _direction(specimen, leaves), strict=True)]
     return torch.autograd.grad(
         torch.stack(products).sum(), [*leaves, dy], allow_unused=True, materialize_grads=True
     )
 
 
-def _direction(setup: Setup, leaves: Sequence[Tensor]) -> list[Tensor]:
+def _direction(specimen: Specimen, leaves: Sequence[Tensor]) -> list[Tensor]:
     """Return v: one tensor for each leaf."""
-    drawn = [setup.batch(20 + number).flatten() for number in range(len(leaves))]
+    drawn = [specimen.batch(20 + number).flatten() for number in range(len(leaves))]
     return [v[: leaf.numel()].view(leaf.shape) for v, leaf in zip(drawn, leaves, strict=True)]
 
 
-def _shift_of_gradients(setup: Setup, layer: nn.Module, x: Tensor) -> list[Tensor]:
+def _shift_of_gradients(specimen: Specimen, layer: nn.Module, x: Tensor) -> list[Tensor]:
     """Return how the first gradients, and y, change along v: the second derivatives, which are symmetric."""
-    dy = setup.batch(1)
-    reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
-    of_x, *of_parameters = _direction(setup, [x, *parameters.values()])
+    dy = specimen.batch(1)
+    reference, parameters = specimen.reference(layer, x), copies(layer.named_parameters())
+    of_x, *of_parameters = _direction(specimen, [x, *parameters.values()])
 
     def at(step: float) -> list[Tensor]:
         moved = [x + step * of_x]

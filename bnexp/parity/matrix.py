@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from bnexp.parity import gradients, outputs, rounding, state, transforms
-from bnexp.parity.setup import PLACES, Check, Place, Setup, Subject, first_line, own_stream
+from bnexp.parity.specimen import PLACES, Check, Place, Specimen, Subject, first_line, own_stream
 from bnexp.parity.tolerances import Finding, Inapplicable, MatrixCell
 
 CHECKS: Mapping[str, Check] = {
@@ -57,13 +57,13 @@ def cells(
         for subject in subjects:
             for check, measure in checks.items():
                 for place in places:
-                    for finding in _findings(measure, Setup(subject, place, device)):
+                    for finding in _findings(measure, Specimen(subject, place, device)):
                         yield MatrixCell(subject.name, check, place.name, finding)
 
 
-def _findings(measure: Check, setup: Setup) -> Iterator[Finding]:
+def _findings(measure: Check, specimen: Specimen) -> Iterator[Finding]:
     try:
-        yield from measure(setup)
+        yield from measure(specimen)
     except Inapplicable as reason:
         yield Finding("", reason=str(reason))
     except Exception as error:  # a norm under test may be anybody's, and so may what it raises

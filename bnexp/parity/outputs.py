@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnexp.parity.reference import copies, passed
-from bnexp.parity.setup import CHANNELS, NO_TWIN, Setup, agreed, in_both_modes
+from bnexp.parity.specimen import CHANNELS, NO_TWIN, Specimen, agreed, in_both_modes
 from bnexp.parity.tolerances import EXACT, FLOAT64, Finding, Inapplicable, difference, largest
 
 TRAIT = 1e-10  # what rounding leaves of what is not there
@@ -21,23 +21,23 @@ FLAGS: tuple[dict[str, Any], ...] = (
 
 
 @in_both_modes
-def forward(setup: Setup, training: bool) -> Iterator[Finding]:
+def forward(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """y against the formula."""
-    layer, x = setup.layer(training=training), setup.batch()
-    expected = setup.formula(layer, x)(x)
+    layer, x = specimen.layer(training=training), specimen.batch()
+    expected = specimen.formula(layer, x)(x)
     yield Finding("", difference(layer(x), expected), FLOAT64)
 
 
 @in_both_modes
-def torch_layer(setup: Setup, training: bool) -> Iterator[Finding]:
+def torch_layer(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """y, gradients and state against torch's layer of the same kind, over two batches."""
-    layer = setup.layer(training=training)
-    twin = setup.twin(layer)
+    layer = specimen.layer(training=training)
+    twin = specimen.twin(layer)
     if twin is None:
         raise Inapplicable(NO_TWIN)
     if type(twin) is type(layer):
         raise Inapplicable("it is torch's layer")
-    own, its = _two_passes(layer, setup), _two_passes(twin, setup)
+    own, its = _two_passes(layer, specimen), _two_passes(twin, specimen)
     for what, ours, theirs in zip(("output", "gradients"), own, its, strict=True):
         yield Finding(what, largest(map(difference, ours, theirs)), FLOAT64)
     state = layer.state_dict()
@@ -45,36 +45,36 @@ def torch_layer(setup: Setup, training: bool) -> Iterator[Finding]:
     yield Finding("state", largest(apart), FLOAT64)
 
 
-def _two_passes(layer: nn.Module, setup: Setup) -> tuple[list[Tensor], list[Tensor]]:
+def _two_passes(layer: nn.Module, specimen: Specimen) -> tuple[list[Tensor], list[Tensor]]:
     outputs: list[Tensor] = []
     gradients: list[Tensor] = []
     for seed in (3, 4):
-        x = setup.batch(seed).requires_grad_()
+        x = specimen.batch(seed).requires_grad_()
         outputs.append(layer(x))
-        gradients += torch.autograd.grad(outputs[-1], [x, *layer.parameters()], setup.batch(seed + 10))
+        gradients += torch.autograd.grad(outputs[-1], [x, *layer.parameters()], specimen.batch(seed + 10))
     return outputs, gradients
 
 
 @in_both_modes
-def flags(setup: Setup, training: bool) -> Iterator[Finding]:
+def flags(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """affine=false leaves no parameters, track_running_stats=false no buffers; y stays the formula's."""
-    fitting = [off for off in FLAGS if set(off) <= set(setup.subject.knobs)]
+    fitting = [off for off in FLAGS if set(off) <= set(specimen.subject.knobs)]
     if not fitting:
         raise Inapplicable("it has neither affine nor track_running_stats")
     for off in fitting:
         named = ", ".join(f"{name}=false" for name in off)
-        layer, x = setup.layer(training=training, **off), setup.batch()
+        layer, x = specimen.layer(training=training, **off), specimen.batch()
         left = len(list(layer.parameters())) if "affine" in off else 0
         left += len(list(layer.buffers())) if "track_running_stats" in off else 0
         yield Finding(f"{named}, tensors left", left, EXACT)
-        if setup.subject.promises is not None:
-            expected = setup.formula(layer, x, **off)(x)
+        if specimen.subject.promises is not None:
+            expected = specimen.formula(layer, x, **off)(x)
             yield Finding(f"{named}, output", difference(layer(x), expected), FLOAT64)
 
 
-def evaluation(setup: Setup) -> Iterator[Finding]:
+def evaluation(specimen: Specimen) -> Iterator[Finding]:
     """Evaluation treats each example alone and leaves the buffers."""
-    layer, x = setup.layer(training=False), setup.batch()
+    layer, x = specimen.layer(training=False), specimen.batch()
     before = copies(layer.named_buffers())
     alone = torch.cat([layer(x[i : i + 1]) for i in range(len(x))])
     yield Finding("each example alone", difference(alone, layer(x)), FLOAT64)
@@ -82,30 +82,30 @@ def evaluation(setup: Setup) -> Iterator[Finding]:
     yield Finding("buffers stay", largest(moved), EXACT)
 
 
-def traits(setup: Setup) -> Iterator[Finding]:
+def traits(specimen: Specimen) -> Iterator[Finding]:
     """Batch mates have a say in training if that is declared, and a bias before the norm gets no gradient."""
-    layer, x = setup.layer(), setup.batch()
-    y, mates = passed(layer, x, {}), torch.cat([x[:1], 3 * setup.batch(1)[1:]])
+    layer, x = specimen.layer(), specimen.batch()
+    y, mates = passed(layer, x, {}), torch.cat([x[:1], 3 * specimen.batch(1)[1:]])
     say = difference(passed(layer, mates, {})[:1], y[:1]) > TRAIT
-    declared = setup.subject.declares("batch_statistics")
+    declared = specimen.subject.declares("batch_statistics")
     wrong = f"batch_statistics is {str(declared).lower()}, and batch mates have {'a' if say else 'no'} say"
     yield Finding("batch_statistics", float(say != declared), EXACT, "" if say == declared else wrong)
-    stands_in = setup.subject.declares("needs_extent") and not setup.place.spatial
-    if setup.subject.declares("removes_channel_mean") and not stands_in:
-        bias_C = torch.zeros(1, CHANNELS, *(1 for _ in setup.place.spatial)).to(x).requires_grad_()
-        (gradient,) = torch.autograd.grad(passed(layer, x + bias_C, {}), bias_C, setup.batch(2))
+    stands_in = specimen.subject.declares("needs_extent") and not specimen.place.spatial
+    if specimen.subject.declares("removes_channel_mean") and not stands_in:
+        bias_C = torch.zeros(1, CHANNELS, *(1 for _ in specimen.place.spatial)).to(x).requires_grad_()
+        (gradient,) = torch.autograd.grad(passed(layer, x + bias_C, {}), bias_C, specimen.batch(2))
         yield Finding("removes_channel_mean", difference(gradient, torch.zeros_like(gradient)), TRAIT)
 
 
-def one_value(setup: Setup) -> Iterator[Finding]:
+def one_value(specimen: Specimen) -> Iterator[Finding]:
     """One value per channel is an error where the batch is measured; elsewhere one example is enough."""
-    layer = setup.layer()
-    if not setup.subject.measures_batches:
-        x = setup.batch()
+    layer = specimen.layer()
+    if not specimen.subject.measures_batches:
+        x = specimen.batch()
         yield Finding("one example", difference(layer(x[:1]), layer(x)[:1]), FLOAT64)
         return
-    spatial = tuple(1 for _ in setup.place.spatial)
-    x = setup.batch().flatten(2)[:1, :, :1].reshape(1, -1, *spatial) if spatial else setup.batch()[:1]
+    spatial = tuple(1 for _ in specimen.place.spatial)
+    x = specimen.batch().flatten(2)[:1, :, :1].reshape(1, -1, *spatial) if spatial else specimen.batch()[:1]
     before = copies(layer.named_buffers())
     try:
         layer(x)
@@ -120,14 +120,14 @@ def one_value(setup: Setup) -> Iterator[Finding]:
 
 
 @in_both_modes
-def channels_last(setup: Setup, training: bool) -> Iterator[Finding]:
+def channels_last(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """The values are a contiguous input's, and the output keeps the format where torch's layer does."""
-    memory_format = setup.place.channels_last
+    memory_format = specimen.place.channels_last
     if memory_format is None:
         raise Inapplicable("channels_last is for two and three spatial axes")
-    plain, last = (setup.layer(training=training) for _ in range(2))
-    twin = setup.twin(last)
-    x, dy = setup.batch().requires_grad_(), setup.batch(1)
+    plain, last = (specimen.layer(training=training) for _ in range(2))
+    twin = specimen.twin(last)
+    x, dy = specimen.batch().requires_grad_(), specimen.batch(1)
     x_last = x.detach().to(memory_format=memory_format, copy=True).requires_grad_()
     y, y_last = plain(x), last(x_last)
     yield Finding("output", difference(y_last, y), FLOAT64)
@@ -141,16 +141,16 @@ def channels_last(setup: Setup, training: bool) -> Iterator[Finding]:
 
 
 @in_both_modes
-def empty(setup: Setup, training: bool) -> Iterator[Finding]:
+def empty(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """No examples give no output, gradients of zero, and leave the statistics."""
-    layer, x = setup.layer(training=training), setup.batch()[:0].requires_grad_()
+    layer, x = specimen.layer(training=training), specimen.batch()[:0].requires_grad_()
     before = copies(layer.named_buffers())
 
     def pass_through(module: nn.Module) -> Tensor:
         y: Tensor = module(x)
         return y
 
-    y = agreed(pass_through, layer, setup.twin(layer))
+    y = agreed(pass_through, layer, specimen.twin(layer))
     yield Finding("output", difference(y, x), EXACT)
     gradients = torch.autograd.grad(y, [x, *layer.parameters()], torch.zeros_like(y), allow_unused=True)
     size = [difference(g, torch.zeros_like(g)) for g in gradients if g is not None]

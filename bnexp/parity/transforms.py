@@ -13,7 +13,7 @@ from torch.func import functional_call, grad, jvp, stack_module_state, vmap
 
 from bnexp.parity.gradients import second, slopes_by_differences
 from bnexp.parity.reference import State, copies, draws, passed, reseed
-from bnexp.parity.setup import DENSE, PLANE, Setup, agreed, in_both_modes
+from bnexp.parity.specimen import DENSE, PLANE, Specimen, agreed, in_both_modes
 from bnexp.parity.tolerances import DIFFERENCES, FLOAT64, Finding, Inapplicable, difference, largest
 
 LAYERS = 3
@@ -24,9 +24,9 @@ NO_DOUBLE_BACKWARD = ("does not currently support double backward", "requires cr
 
 
 @in_both_modes
-def of_grad(setup: Setup, training: bool) -> Iterator[Finding]:
+def of_grad(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """torch.func.grad gives autograd's gradients, and moves the buffers it is given as a plain pass does."""
-    layer, x, dy = setup.layer(training=training), setup.batch(), setup.batch(1)
+    layer, x, dy = specimen.layer(training=training), specimen.batch(), specimen.batch(1)
     parameters, buffers = copies(layer.named_parameters()), copies(layer.named_buffers())
 
     def loss(parameters: State, x: Tensor, buffers: State) -> Tensor:
@@ -41,11 +41,11 @@ def of_grad(setup: Setup, training: bool) -> Iterator[Finding]:
 
 
 @in_both_modes
-def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
+def of_jvp(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """torch.func.jvp against differences of the formula, along x and all parameters."""
-    layer, along_x = setup.layer(training=training), setup.batch(2)
-    x = setup.smooth_batch(layer)
-    reference, parameters = setup.reference(layer, x), copies(layer.named_parameters())
+    layer, along_x = specimen.layer(training=training), specimen.batch(2)
+    x = specimen.smooth_batch(layer)
+    reference, parameters = specimen.reference(layer, x), copies(layer.named_parameters())
     shifts = {name: 0.1 * value for name, value in parameters.items()}
 
     def tangent(module: nn.Module) -> Tensor:
@@ -63,18 +63,18 @@ def of_jvp(setup: Setup, training: bool) -> Iterator[Finding]:
     with warnings.catch_warnings():
         # torch scripts some of its own rules when forward mode first runs, and warns of itself
         warnings.filterwarnings("ignore", ".torch.jit.script. is deprecated", FutureWarning)
-        actual = agreed(tangent, layer, setup.twin(layer))
+        actual = agreed(tangent, layer, specimen.twin(layer))
     yield Finding("", difference(actual, wanted), DIFFERENCES)
 
 
 @in_both_modes
-def of_vmap(setup: Setup, training: bool) -> Iterator[Finding]:
+def of_vmap(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """torch.vmap over layers, each with its own batch, gives what a loop gives, buffers included."""
-    layers = [setup.layer(training=training, seed=seed) for seed in range(LAYERS)]
+    layers = [specimen.layer(training=training, seed=seed) for seed in range(LAYERS)]
     if training and draws(layers[0]):
         raise Inapplicable("what it draws would differ from a loop's")
-    x = torch.stack([setup.batch(seed) for seed in range(LAYERS)])
-    twins = [twin for layer in layers if (twin := setup.twin(layer)) is not None]
+    x = torch.stack([specimen.batch(seed) for seed in range(LAYERS)])
+    twins = [twin for layer in layers if (twin := specimen.twin(layer)) is not None]
     first_twin = twins[0] if twins else None
 
     def mapped(first: nn.Module) -> list[Tensor]:
@@ -102,23 +102,23 @@ def _at_once(layers: Sequence[nn.Module], x: Tensor) -> list[Tensor]:
 
 
 @in_both_modes
-def compiled(setup: Setup, training: bool) -> Iterator[Finding]:
+def compiled(specimen: Specimen, training: bool) -> Iterator[Finding]:
     """Output, gradients and buffers of the compiled layer against the plain one."""
-    _only_some_places(setup)
+    _only_some_places(specimen)
     torch.compiler.reset()
-    plain, other = (setup.layer(training=training) for _ in range(2))
-    actual, wanted = _pass(torch.compile(other), other, setup), _pass(plain, plain, setup)
+    plain, other = (specimen.layer(training=training) for _ in range(2))
+    actual, wanted = _pass(torch.compile(other), other, specimen), _pass(plain, plain, specimen)
     yield Finding("", largest(map(difference, actual, wanted)), COMPILED)
 
 
-def compiled_twice(setup: Setup) -> Iterator[Finding]:
+def compiled_twice(specimen: Specimen) -> Iterator[Finding]:
     """Double backward through the compiled layer, which torch refuses."""
-    _only_some_places(setup)
+    _only_some_places(specimen)
     torch.compiler.reset()
-    plain, other = setup.layer(), setup.layer()
-    wanted = second(plain, setup, [setup.batch(), *plain.parameters()])
+    plain, other = specimen.layer(), specimen.layer()
+    wanted = second(plain, specimen, [specimen.batch(), *plain.parameters()])
     try:
-        actual = second(torch.compile(other), setup, [setup.batch(), *other.parameters()])
+        actual = second(torch.compile(other), specimen, [specimen.batch(), *other.parameters()])
     except RuntimeError as error:
         if not any(words in str(error) for words in NO_DOUBLE_BACKWARD):
             raise
@@ -126,17 +126,17 @@ def compiled_twice(setup: Setup) -> Iterator[Finding]:
     yield Finding("train", largest(map(difference, actual, wanted)), COMPILED)
 
 
-def _pass(called: Callable[[Tensor], Tensor], layer: nn.Module, setup: Setup) -> list[Tensor]:
-    x = setup.batch().requires_grad_()
+def _pass(called: Callable[[Tensor], Tensor], layer: nn.Module, specimen: Specimen) -> list[Tensor]:
+    x = specimen.batch().requires_grad_()
     y = called(x)
-    gradients = torch.autograd.grad(y, [x, *layer.parameters()], setup.batch(1))
+    gradients = torch.autograd.grad(y, [x, *layer.parameters()], specimen.batch(1))
     return [y, *gradients, *layer.buffers()]
 
 
-def _only_some_places(setup: Setup) -> None:
-    if setup.place not in COMPILED_AT:
+def _only_some_places(specimen: Specimen) -> None:
+    if specimen.place not in COMPILED_AT:
         raise Inapplicable(
             f"compiling takes seconds, so only {' and '.join(p.name for p in COMPILED_AT)} are tried"
         )
-    if setup.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++")):
+    if specimen.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++")):
         raise Inapplicable("torch.compile needs a C++ compiler here")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +87,7 @@ def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[Norm
     """Return the places of norms in the order of computation, seen by passing two blank images through."""
     sites: list[NormSite] = []
 
-    def record(name: str) -> Any:
+    def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             features, *spatial = inputs[0].shape[1:]
             sites.append(NormSite(name, module, features, tuple(spatial)))

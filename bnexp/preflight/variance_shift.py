@@ -7,9 +7,8 @@ variance grows by (1/p - 1) E[x^2]. Running statistics average training's varian
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from bnexp.models.weight_standardization import convolve, kernel
 MOST_EXAMPLES = 64
 DROPOUTS = (Dropout, nn.Dropout)
 WEIGHTS = (nn.Linear, nn.Conv2d)
+Hook = Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class _Search:
         self._trails: dict[int, tuple[Tensor, _Trail]] = {}
         self.shifts: list[VarianceShift] = []
 
-    def hook(self, name: str) -> Any:
+    def hook(self, name: str) -> Hook:
         def follow(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             x = inputs[0]
             if isinstance(module, DROPOUTS) and module.p > 0:

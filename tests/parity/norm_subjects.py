@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnexp.composition.compose import compose
 from bnexp.experiment.pieces import make
 from bnexp.parity.matrix import CHECKS, cells
-from bnexp.parity.setup import PLACES, Place, Subject
+from bnexp.parity.specimen import PLACES, Place, Subject
 from bnexp.parity.tolerances import MatrixCell
 
 CPU = torch.device("cpu")

@@ -25,7 +25,7 @@ from torch import Tensor
 from bnexp.norms.contract.formulas import batch_axes, moments
 from bnexp.norms.contract.promises import Given, Promises
 from bnexp.parity import matrix
-from bnexp.parity.setup import DENSE, LINE, PLANE, SOLID, Subject
+from bnexp.parity.specimen import DENSE, LINE, PLANE, SOLID, Subject
 from bnexp.parity.tolerances import Finding, MatrixCell, difference
 
 NORMS = sorted(path.stem for path in (Path(__file__).parents[2] / "conf" / "norm").glob("*.yaml"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from bnexp.norms import custom
 from bnexp.norms.arithmetic import derivatives, moments
 from bnexp.norms.custom import CustomNorm
-from bnexp.parity.setup import DENSE, PLANE
+from bnexp.parity.specimen import DENSE, PLANE
 
 batch_moments, inverse_std, move, forward = (
     moments.batch_moments,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -134,11 +133,14 @@ def _one_by_one(
 
 
 @contextmanager
-def _each_input(layers: Mapping[str, nn.Module], look: Callable[[str, Tensor], Any]) -> Iterator[None]:
+def _each_input(layers: Mapping[str, nn.Module], look: Callable[[str, Tensor], object]) -> Iterator[None]:
     """Show `look` what each layer is given."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda module, inputs: look(name, inputs[0]) and None
+        def show(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            look(name, inputs[0])
+
+        return show
 
     handles = [layer.register_forward_pre_hook(hook(name)) for name, layer in layers.items()]
     try:

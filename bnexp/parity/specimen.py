@@ -65,7 +65,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Setup:
+class Specimen:
     """A subject at a place on a device; tensors are drawn on the CPU, so that devices get the same."""
 
     subject: Subject
@@ -169,17 +169,17 @@ class Setup:
         return {f"core={core}": {"core": core} for core in named} or {"": {}}
 
 
-Check = Callable[[Setup], Iterator[Finding]]
+Check = Callable[[Specimen], Iterator[Finding]]
 
 
-def in_both_modes(check: Callable[[Setup, bool], Iterator[Finding]]) -> Check:
+def in_both_modes(check: Callable[[Specimen, bool], Iterator[Finding]]) -> Check:
     """Return the check done in training and in evaluation."""
 
     @wraps(check)
-    def both(setup: Setup) -> Iterator[Finding]:
+    def both(specimen: Specimen) -> Iterator[Finding]:
         for mode, training in {"train": True, "eval": False}.items():
             try:
-                for found in check(setup, training):
+                for found in check(specimen, training):
                     yield replace(found, case=f"{mode}, {found.case}" if found.case else mode)
             except Inapplicable as reason:
                 yield Finding(mode, reason=str(reason))
