@@ -138,13 +138,18 @@ def test_ctrl_c_before_the_first_job_ends_all_without_a_word(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_script_that_sweeps_is_not_run_again_by_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_a_script_that_sweeps_is_not_run_again_by_the_workers(method: str, tmp_path: Path) -> None:
+    """Whether they are forks or not, as on macOS."""
     words = ["train", "-m", "seed=0,1", "data.train_size=50", "epochs=1", "--jobs", "2"]
     script = tmp_path / "script.py"
     script.write_text(
-        f"from bnexp.cli import run\nprint('here')\nprint('code', run({words}))\nprint(__file__)\n"
+        "from bnexp.cli import run\nfrom bnexp.sweeps import pool\n"
+        f"pool.METHOD = {method!r}\nprint('here')\nprint('code', run({words}))\nprint(__file__)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, env=environment()
     )
+    assert done.stderr == ""
     assert done.stdout.count("here\n") == 1 and done.stdout.splitlines()[-2:] == ["code 0", str(script)]
+    assert len({event["process"] for event in events(tmp_path)}) == 2
