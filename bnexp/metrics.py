@@ -37,6 +37,9 @@ AVERAGES: dict[Average, str] = {
     "step": "one value a step",
 }
 MOST_DECIMALS = 6
+# Two norms that compute the same in another order end an epoch with losses that differ by less than this
+# share, in float32. It says nothing of either, however often it has one sign.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)

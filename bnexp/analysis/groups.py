@@ -61,14 +61,19 @@ def measured(record: Record, tag: str) -> float | None:
 
 
 def step_of(records: Sequence[Record], tag: str) -> float:
-    """Return the step of the grid on which a metric's values lie, one example's share; 0 if none is known.
+    """Return the step of the grid on which a metric's values lie; 0 if none is known.
 
-    Runs have it in common as a rule; else the coarsest counts. Runs of earlier versions do not say it.
+    That of a share is one example's. Runs have it in common as a rule; else the coarsest counts, and runs of
+    earlier versions do not say it. Other numbers of a network are known to `metrics.ROUNDING` of their size.
     """
-    sizes = [size for record in records if (size := record.examples(tag)) is not None]
-    if not metrics.of(tag).is_share:
+    metric = metrics.of(tag)
+    if metric.is_share:
+        sizes = [size for record in records if (size := record.examples(tag)) is not None]
+        return 1 / min(sizes) if sizes else 0.0
+    if metric.average not in ("examples", "split"):
         return 0.0
-    return 1 / min(sizes) if sizes else 0.0
+    values = (value for record in records if (value := measured(record, tag)) is not None)
+    return metrics.ROUNDING * max((abs(value) for value in values if math.isfinite(value)), default=0.0)
 
 
 def newest(records: Sequence[Record]) -> list[Record]:

@@ -148,7 +148,7 @@ def legend(comparison: Comparison) -> list[str]:
     """Return what the signs of the table mean."""
     found = [
         "* the best mean; ± the 95 % interval of the mean over n runs (Student's t, and no spread below "
-        "that of rounding to whole examples), none for one run",
+        "that of rounding to whole examples or float32), none for one run",
         *_own_error(comparison),
     ]
     if any(not group.is_complete(tag) for group in comparison.groups for tag in comparison.metrics):
