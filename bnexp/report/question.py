@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnexp import metrics
-from bnexp.analysis.groups import Group, grouped
+from bnexp.analysis.groups import Group, decimals, grouped
 from bnexp.analysis.naming import facts, phrase
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
@@ -48,18 +48,24 @@ def in_short(comparison: Comparison) -> list[str]:
     """
     tag, groups = comparison.metrics[0], comparison.groups
     known = [
-        (found.mean, index)
-        for index, group in enumerate(groups)
-        if group.is_complete(tag) and (found := group.estimate(tag))
+        (found.mean, group) for group in groups if group.is_complete(tag) and (found := group.estimate(tag))
     ]
     told = []
     if len(known) > 1:
-        lower = metrics.of(tag).better == "lower"
-        known.sort(reverse=not lower)
-        names = ("Lowest", "highest") if lower else ("Highest", "lowest")
-        first, last = (_mean(groups[known[place][1]], tag) for place in (0, -1))
-        told.append(f"{names[0]} mean {metrics.of(tag).title}: {first}; {names[1]}: {last}.")
+        ends = {"Lowest": min(mean for mean, _ in known), "Highest": max(mean for mean, _ in known)}
+        names = list(ends) if metrics.of(tag).better == "lower" else list(reversed(ends))
+        title = metrics.of(tag).title
+        told = [f"{name} mean {title}: {_equal(known, ends[name], tag, groups)}." for name in names]
     return [*told, *findings(comparison)]
+
+
+def _equal(known: Sequence[tuple[float, Group]], mean: float, tag: str, groups: Sequence[Group]) -> str:
+    """Return the names of the groups whose mean a table shows as this one, and that mean."""
+    number, places = metrics.of(tag).number, decimals(groups, tag)
+    text = number(mean, decimals=places)
+    equal = [group for one, group in known if number(one, decimals=places) == text]
+    more = f" and {len(equal) - MOST_NAMES} more" if len(equal) > MOST_NAMES else ""
+    return "; ".join(group.name for group in equal[:MOST_NAMES]) + f"{more}: {_mean(equal[0], tag)}"
 
 
 def _varied(records: Sequence[Record], swept: Sequence[Knob]) -> str:
@@ -114,4 +120,4 @@ def runs(number: int) -> str:
 def _mean(group: Group, tag: str) -> str:
     diverged = group.count("diverged")
     number = runs(len(group.records)) + (f", {diverged} diverged" if diverged else "")
-    return f"{group.name}, {estimated(group, tag)} ({number})"
+    return f"{estimated(group, tag)} ({number})"

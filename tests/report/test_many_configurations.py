@@ -1,5 +1,7 @@
 """More configurations than there are colours: facets, and which of many are shown."""
 
+import re
+
 import numpy as np
 import pytest
 from reported import finished
@@ -7,7 +9,9 @@ from synthetic_runs import config, telling_rows, write_run
 
 from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import all_records
+from bnexp.display.comparison import Comparison
 from bnexp.figures.subjects import look
+from bnexp.report.question import in_short
 from bnexp.report.selection import arms_of, distinct, faceted, some
 
 
@@ -58,3 +62,16 @@ def test_panels_of_momenta_are_none_where_a_norm_has_no_momentum(tmp_path):
     names = sorted(group.name for group in found)
     assert names == [*(f"custom, momentum {each}" for each in momenta), "no norm"]
     assert faceted(found, arms_of(found)) is None
+
+
+def test_the_first_sentence_names_all_that_share_the_best_mean(tmp_path):
+    for index, (size, accuracy) in enumerate([(8, 0.90001), (16, 0.90003), (64, 0.5)]):
+        for seed in (0, 1):
+            spread = 0.03 * (seed - 0.5)
+            finished(
+                tmp_path, f"{index}{seed}", "custom", batch_size=size, seed=seed, accuracy=accuracy + spread
+            )
+    comparison = Comparison(grouped(all_records(tmp_path)), ["accuracy/test"])
+    best, worst = in_short(comparison)[:2]
+    assert re.match(r"Highest mean test accuracy: (batch 8; batch 16|batch 16; batch 8): 0\.9000 ±", best)
+    assert worst.startswith("Lowest mean test accuracy: batch 64: 0.5000 ±")
