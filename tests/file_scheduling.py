@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
@@ -26,13 +28,22 @@ class FileScheduling(LoadFileScheduling):
         self.workqueue.update(unfinished(left))
         return crashed
 
+    # A worker may be dead before its death is known. What could not be sent to it is already noted as its
+    # work, and `remove_node` queues it again.
+
+    def mark_test_complete(self, node: WorkerController, item_index: int, duration: float = 0) -> None:
+        with suppress(OSError):
+            super().mark_test_complete(node, item_index, duration)
+
     def schedule(self) -> None:
         late = self.collection is not None
-        super().schedule()
+        with suppress(OSError):
+            super().schedule()
         # A worker starts a test once it knows the next one, or that there is none: one that takes a dead
         # worker's place with a single test would wait (https://github.com/pytest-dev/pytest-xdist/issues/1327).
         if late:
-            super().schedule()
+            with suppress(OSError):
+                super().schedule()
 
 
 def unfinished(files: dict[str, dict[str, bool]]) -> dict[str, dict[str, bool]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from file_scheduling import FileScheduling
 
 HERE = Path(__file__).parent
 DIES = """
 import os
 import pytest
+from file_scheduling import FileScheduling
 
 @pytest.mark.parametrize("number", range(3))
 def test(number):
@@ -39,3 +42,44 @@ def test_a_death_fails_one_test_and_no_other_is_lost(tmp_path: Path, workers: in
     )
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].startswith("4 failed, 9 passed in ")
+
+
+class Worker:
+    """As much of a worker as the scheduler asks for; what is sent to it, or an error once it is dead."""
+
+    shutting_down = False
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+        self.dead = False
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+    def send_runtest_some(self, indices: list[int]) -> None:
+        if self.dead:
+            raise OSError("cannot send to a dead worker")
+        self.sent += indices
+
+
+def test_work_sent_to_a_dead_worker_goes_to_the_next_one() -> None:
+    """Its death is noticed only when the scheduler, told of an earlier test's end, gives it the next file."""
+    tests = [f"test_{file}.py::test_{number}" for file in "ab" for number in range(3)]
+    options = SimpleNamespace(loadscopereorder=False)
+    config = SimpleNamespace(getvalue=lambda name: ["popen"], option=options)
+    scheduler = FileScheduling(config)  # type: ignore[arg-type]
+    first, second = Worker(), Worker()
+    start(scheduler, first, tests)
+    assert first.sent == [0, 1, 2]
+    first.dead = True
+    for ended in (0, 1):
+        scheduler.mark_test_complete(first, ended)  # type: ignore[arg-type]
+    assert scheduler.remove_node(first) == tests[2]  # type: ignore[arg-type]
+    start(scheduler, second, tests)
+    assert second.sent == [3, 4, 5]
+
+
+def start(scheduler: FileScheduling, worker: Worker, tests: list[str]) -> None:
+    scheduler.add_node(worker)  # type: ignore[arg-type]
+    scheduler.add_node_collection(worker, tests)  # type: ignore[arg-type]
+    scheduler.schedule()
