@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import tempfile
+
 import processor
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# Inductor takes what it compiled under another ATEN_CPU_CAPABILITY for its own, and then fails to compile.
+CACHE = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}_{torch.backends.cpu.get_cpu_capability()}"
+os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", CACHE)
 
 
 def pytest_configure(config: pytest.Config) -> None:
