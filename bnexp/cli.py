@@ -34,7 +34,18 @@ from bnexp.metrics import COMPARED
 
 SHELL = f"[{'|'.join(SHELLS)}]"
 
+
+class _Verbs(typer.core.TyperGroup):
+    """A group whose help says what each verb does to the end; typer's own cuts it at one line."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help or "") for name, verb in commands if verb is not None])
+
+
 app = typer.Typer(
+    cls=_Verbs,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -45,7 +56,7 @@ app = typer.Typer(
 )
 
 
-class _Listing(typer.core.TyperGroup):
+class _Listing(_Verbs):
     """`bnexp runs` with anything but a verb lists runs."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

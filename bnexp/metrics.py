@@ -10,7 +10,7 @@ To add a metric, write its entry in MEASURED and a function of its name in `bnex
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
@@ -225,6 +225,17 @@ def is_known(tag: str) -> bool:
 def measured(num_classes: int) -> list[str]:
     """Return the names of the metrics that are measured on data with so many classes."""
     return [one.name for one in MEASURED if num_classes >= one.least_classes]
+
+
+def brief(latest: Mapping[str, float]) -> str:
+    """Return what a person follows while a run trains, such as `loss 0.31, acc 0.9, val loss 0.4`."""
+    names = {"train": "", "val": "val "}
+    return ", ".join(
+        f"{prefix}{one.short or one.title} {latest[tag]:.4g}"
+        for split, prefix in names.items()
+        for one in WATCHED
+        if (tag := f"{one.name}/{split}") in latest
+    )
 
 
 def comparable() -> list[str]:

@@ -165,11 +165,11 @@ class Writer(Protocol):
 
 
 class Progress(Protocol):
-    """What a person sees while training runs."""
+    """What a person sees while training runs: examples as they are counted, and a line after each epoch."""
 
     def start(self, examples: int) -> None: ...
     def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None: ...
-    def epoch(self, epoch: float, latest: Mapping[str, float]) -> None: ...
+    def epoch(self, epoch: float, line: str) -> None: ...
 
 
 @dataclass

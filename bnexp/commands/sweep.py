@@ -188,9 +188,10 @@ def _say_what_next(recorded: Sweep, statuses: Mapping[int, str], console: Consol
     stopped = recorded.stop_file.exists()
     recorded.stop_file.unlink(missing_ok=True)
     left = sum(map(is_open, statuses.values()))
-    verb = f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume" if left else "bnexp compare"
-    at_a_time = f" --jobs {jobs}" if left and jobs else ""
-    console.print(f"{verb} {recorded.name}{at_a_time}", highlight=False, soft_wrap=True)
+    at_a_time = f" --jobs {jobs}" if jobs else ""
+    lines = [f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume {recorded.name}{at_a_time}"]
+    for line in lines if left else [f"bnexp {verb} {recorded.name}" for verb in ("compare", "report", "tb")]:
+        console.print(line, highlight=False, soft_wrap=True)
     if "failed" in statuses.values():
         return 1
     return 130 if stopped else 0

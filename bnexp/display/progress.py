@@ -1,7 +1,8 @@
-"""The bar of a training run, or one line an epoch where output is no terminal."""
+"""What a person sees of a training run: a line an epoch and, at a terminal, a bar."""
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -11,18 +12,14 @@ from typing import Any
 from tqdm import tqdm
 
 from bnexp.experiment.assembly import Parts
-from bnexp.metrics import WATCHED
+from bnexp.metrics import brief
 
-SHORT = {
-    f"{one.name}/{split}": f"{prefix}{one.short or one.title}"
-    for split, prefix in (("train", ""), ("val", "val "))
-    for one in WATCHED
-}
 REFRESH_S = 0.2
+LOSS = "loss/train"
 
 
 class TrainingProgress:
-    """Counts examples on a tqdm bar; satisfies `bnexp.protocols.Progress`."""
+    """A line for each epoch, and at a terminal a bar below; satisfies `bnexp.protocols.Progress`."""
 
     def __init__(self, bar: tqdm[Any], epochs: float) -> None:
         self._bar = bar
@@ -31,18 +28,25 @@ class TrainingProgress:
 
     def start(self, examples: int) -> None:
         self._bar.update(examples)
+        self._name(self._epochs * examples / (self._bar.total or 1))
 
     def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None:
         self._bar.update(examples)
         now = time.monotonic()
-        if not self._bar.disable and now - self._shown_at > REFRESH_S:
+        if now - self._shown_at > REFRESH_S:
             self._shown_at = now
-            current = {**latest, "loss/train": loss} if loss is not None else latest
-            self._bar.set_postfix_str(_line(current), refresh=False)
+            shown = latest.get(LOSS) if loss is None else loss
+            self._bar.set_postfix_str("" if shown is None else brief({LOSS: shown}), refresh=False)
 
-    def epoch(self, epoch: float, latest: Mapping[str, float]) -> None:
-        if self._bar.disable:
-            print(f"epoch {epoch:g}/{self._epochs:g}: {_line(latest)}", flush=True)
+    def epoch(self, epoch: float, line: str) -> None:
+        self._name(epoch)
+        with self._bar.external_write_mode(file=sys.stdout):
+            print(line, flush=True)
+
+    def _name(self, epoch: float) -> None:
+        """Name the epoch that is under way on the bar."""
+        current = min(math.floor(epoch) + 1, math.ceil(self._epochs))
+        self._bar.set_description_str(f"epoch {current}/{self._epochs:g}", refresh=False)
 
 
 @contextmanager
@@ -57,7 +61,3 @@ def training_progress(parts: Parts) -> Iterator[TrainingProgress]:
         leave=False,
     ) as bar:
         yield TrainingProgress(bar, parts.total_steps / parts.batches.steps_per_epoch)
-
-
-def _line(metrics: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {metrics[tag]:.4g}" for tag, name in SHORT.items() if tag in metrics)

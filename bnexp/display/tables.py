@@ -129,9 +129,17 @@ def how_it_ended(console: Console, outcome: Outcome, directory: RunDirectory) ->
     rate = outcome.examples / outcome.seconds if outcome.seconds else 0.0
     console.print(f"{outcome.seconds:.1f} s of training, {rate:,.0f} examples/s")
     console.print(f"run folder: {escape(path)}", soft_wrap=True)
-    console.print(f"look at it: tensorboard --logdir {escape(path)}", soft_wrap=True)
+    for what, verb in _next(outcome):
+        console.print(f"{what}: bnexp {verb} {escape(path)}", highlight=False, soft_wrap=True)
+
+
+def _next(outcome: Outcome) -> list[tuple[str, str]]:
+    """Return what a person may want to do with such a run, and the verb that does it."""
     if outcome.status == "interrupted":
-        console.print(f"go on with: bnexp resume {escape(path)}", soft_wrap=True)
+        return [("go on with", "resume")]
+    shown = [("watch it in TensorBoard", "tb"), ("read it as one page", "report")]
+    has_statistics = outcome.details.get(metrics.GAP) is not None
+    return [*shown, ("test its running statistics", "eval")] if has_statistics else shown
 
 
 def how_it_evaluates(

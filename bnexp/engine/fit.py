@@ -6,6 +6,7 @@ be used and the buffers before it; an evaluation at step t shows the same weight
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from bnexp.protocols import Measurement, Probe, Progress, Reading, TrainBatches,
 from bnexp.statuses import Status
 
 LATEST = metrics.tags("train", "val")  # what is known of a run that has not ended
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -160,11 +162,11 @@ def end_epoch(run: Fit) -> bool:
     """
     state = run.state
     with run.clock.paused():
-        if run.evaluate is not None:
-            found = {f"{name}/val": value for name, value in run.evaluate().items()}
+        found = {f"{name}/val": value for name, value in run.evaluate().items()} if run.evaluate else {}
+        if found:
             run.log([], Measurement(found))
-            run.flush()
-            run.progress.epoch(run.epoch(), state.latest)
+        tell_epoch(run)
+        if found:
             if state.step > 0 and not math.isfinite(found["loss/val"]):
                 return False
             judge(run, found["loss/val"])
@@ -174,6 +176,15 @@ def end_epoch(run: Fit) -> bool:
         if not partial and epochs % run.plan.checkpoint_every == 0:
             save(run)
     return True
+
+
+def tell_epoch(run: Fit) -> None:
+    """Say in a line, also in the log, how far the run is and what was measured last."""
+    run.flush()
+    epochs = run.plan.total_steps / run.batches.steps_per_epoch
+    line = f"epoch {run.epoch():g}/{epochs:g}: {metrics.brief(run.state.latest)}"
+    log.info("%s", line)
+    run.progress.epoch(run.epoch(), line)
 
 
 def judge(run: Fit, loss: float) -> None:

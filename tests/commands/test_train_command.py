@@ -81,17 +81,31 @@ def test_the_end_shows_the_measurements_the_folder_and_the_exact_command(
         cells = " ".join([title, *(f"{result[f'{name}/{split}']:.4f}" for split in columns)])
         assert any(" ".join(line.split()) == cells for line in answer.out.splitlines()), cells
     relative = str(run.relative_to(tmp_path))
-    assert answer.out.splitlines()[-2:] == [
+    assert answer.out.splitlines()[-4:] == [
         f"run folder: {relative}",
-        f"look at it: tensorboard --logdir {relative}",
+        f"watch it in TensorBoard: bnexp tb {relative}",
+        f"read it as one page: bnexp report {relative}",
+        f"test its running statistics: bnexp eval {relative}",
     ]
+
+
+@pytest.mark.parametrize("words", [(), ("data.val_fraction=0",)])
+def test_an_epoch_is_a_line_also_in_the_log(train: Callable[..., Any], tmp_path: Path, words: Any) -> None:
+    """With a validation split and without one; no line names an evaluation that is of no use to the run."""
+    out = train("norm=none", "steps=4", *words).out
+    (run,) = runs(tmp_path)
+    lines = [line for line in out.splitlines() if line.startswith("epoch ")]
+    assert [line.split(":")[0] for line in lines] == ["epoch 0/2", "epoch 1/2", "epoch 2/2"]
+    logged = (run / "log.txt").read_text().splitlines()
+    assert [line.split(" INFO ")[1] for line in logged if " INFO epoch " in line] == lines
+    assert ("val loss" in lines[-1]) == (not words) and "bnexp eval" not in out
 
 
 def test_the_command_can_be_typed_for_a_folder_of_any_name(train: Callable[..., Any], tmp_path: Path) -> None:
     answer = train('runs_dir="it\'s [bold] a b"')
     (run,) = runs(tmp_path)
-    typed = next(line for line in answer.out.splitlines() if "tensorboard" in line).partition(": ")[2]
-    assert shlex.split(typed) == ["tensorboard", "--logdir", str(run.relative_to(tmp_path))]
+    typed = next(line for line in answer.out.splitlines() if "bnexp tb" in line).partition(": ")[2]
+    assert shlex.split(typed) == ["bnexp", "tb", str(run.relative_to(tmp_path))]
 
 
 def test_batch_size_one_works_without_a_norm_in_the_head(train: Callable[..., Any]) -> None:
