@@ -37,6 +37,10 @@ def _is_time(value: object) -> bool:
     return (isinstance(value, int) and value >= 0) or (isinstance(value, float) and 0 <= value < 1)
 
 
+def _is_interval(value: object) -> bool:
+    return value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1)
+
+
 def _is_device(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None
 
@@ -85,8 +89,23 @@ class Checkpoint:
 class Telemetry:
     """What is logged besides evaluations, and how often."""
 
-    scalars_every: int | None = field(metadata=knob("steps between rows of scalars; null is never", COUNTS))
-    histograms_every: int | None = field(metadata=knob("steps between histograms; null is never", COUNTS))
+    # int | str | None both, which OmegaConf cannot hold below the root
+    scalars_every: Any = field(
+        metadata=knob(
+            "steps between rows of scalars; auto is at most 20, and fewer in short runs; null is never",
+            names=("auto",),
+            is_one=_is_interval,
+            must_be="auto, a whole number of at least 1, or null",
+        )
+    )
+    histograms_every: Any = field(
+        metadata=knob(
+            "steps between histograms; auto is at most 200, and fewer in short runs; null is never",
+            names=("auto",),
+            is_one=_is_interval,
+            must_be="auto, a whole number of at least 1, or null",
+        )
+    )
     layers: list[str] = field(
         metadata=knob("layers that are looked into: patterns of names, as a shell matches file names")
     )

@@ -112,10 +112,12 @@ class Probe(Protocol):
 
     `watching` surrounds the step's forward and backward passes, the first of which is on `batch`: hooks live
     only there, and when it opens the buffers are those of before the step. `measure` is called after the
-    backward pass, before the update, with the gradients at their true scale.
+    backward pass, before the update, with the gradients at their true scale. `end` says that the run ended
+    after so many updates: that state is then due, whatever the interval.
     """
 
     def due(self, step: int) -> bool: ...
+    def end(self, step: int) -> None: ...
     def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]: ...
     def measure(self, model: nn.Module, step: int) -> list[Reading]: ...
 

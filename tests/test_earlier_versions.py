@@ -159,7 +159,7 @@ def test_a_stopped_run_goes_on(old):
         kept = after[tag].steps < 12
         assert after[tag].steps[kept].tolist() == steps[steps < 12].tolist()
         assert after[tag].values[kept].tobytes() == values[steps < 12].tobytes()
-    assert after["loss/train"].steps.tolist() == list(range(0, 20, 2))
+    assert after["loss/train"].steps.tolist() == list(range(0, 21, 2))
 
 
 def test_a_stopped_sweep_goes_on_where_it_stopped(old):

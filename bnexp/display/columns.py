@@ -29,22 +29,30 @@ def show(
     *,
     right: Collection[int] = (),
     narrow: Literal["names", "records"],
+    names: int = 1,
 ) -> None:
     """Print rows under headers; a row with fewer cells than headers ends in one that takes all the rest.
 
     Args:
         right: the columns whose cells stand at the right.
-        narrow: what to do where a terminal is too narrow: `names` puts the first cell of a row on a line of
-            its own, `records` puts each on one, after its header.
+        narrow: what to do where a terminal is too narrow: `names` puts the first cells of a row, `names` of
+            them, on a line of their own, `records` puts each on one, after its header.
     """
     cells = [[(header, "bold") for header in headers], *rows]
     if sum(widths := _widths(cells)) + GAP * (len(widths) - 1) > console.width:
         if narrow == "names":
-            cells = [half for row in cells for half in (row[:1], ["", *row[1:]])]
+            cells = [half for row in cells for half in ([_joined(row[:names])], ["", *row[names:]])]
+            right = [place - names + 1 for place in right]
         else:
             cells = [line for row in rows for line in [*zip(cells[0], row, strict=False), ()]]
             right = ()
     console.print(_text(cells, right), soft_wrap=True, end="")
+
+
+def _joined(cells: Row) -> Cell:
+    words = [cell if isinstance(cell, str) else cell[0] for cell in cells]
+    style = "" if isinstance(cells[0], str) else cells[0][1]
+    return (" " * GAP).join(words), style
 
 
 def visible(text: str) -> str:

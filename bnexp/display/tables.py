@@ -30,9 +30,21 @@ COLUMNS = {
     "test_last": "test\n(last)",
 }
 
-NORM_HEADERS = ("place", "norm", "channels", "size", "values", "last", "parameters", "half-life", "start")
+NORM_HEADERS = (
+    "place",
+    "norm",
+    "over",
+    "channels",
+    "size",
+    "values",
+    "last",
+    "parameters",
+    "half-life",
+    "start",
+)
 NORM_LEGEND = (
-    "values, last: what a channel is measured over, at least, in a full batch and in the last of an epoch",
+    "over: what is measured together; values, last: how many values these are, at least, in a full batch and "
+    "in the last of an epoch",
     "half-life: updates after which a batch weighs half in the running averages",
     "start: what mean 0 and variance 1, the averages' start, weigh in them at the end",
 )
@@ -91,13 +103,17 @@ def _norm_options(config: TrainConfig) -> list[str]:
 
 def _norm_table(experiment: Experiment) -> Table:
     table = Table(title="Norms", title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for header in ("place", "norm", "channels", "size", "values a channel"):
-        table.add_column(header, justify="left" if header in ("place", "norm") else "right")
+    for header in ("place", "norm", "channels", "size", "measured over", "values"):
+        table.add_column(header, justify="right" if header in ("channels", "size", "values") else "left")
     for site in experiment.parts.sites:
         size = "x".join(map(str, site.spatial)) or "-"
-        values = f"{site.values_per_channel(experiment.parts.course.full):,}"
-        table.add_row(site.name, site.kind, str(site.num_features), size, values)
+        values = _number(site.values(experiment.parts.course.full))
+        table.add_row(site.name, site.kind, str(site.num_features), size, site.over, values)
     return table
+
+
+def _number(values: int | None) -> str:
+    return "-" if values is None else f"{values:,}"
 
 
 def what_norms_see(console: Console, course: Course, rows: Sequence[Row]) -> None:
@@ -106,8 +122,10 @@ def what_norms_see(console: Console, course: Course, rows: Sequence[Row]) -> Non
     last = f", {course.last:,} in the last of an epoch" if course.last != course.full else ""
     length = f"{course.steps:,} steps{passes} of {course.full:,} examples{last}"
     console.print(f"Norms over {length}", highlight=False, style="italic", soft_wrap=True)
-    numbers = range(2, len(NORM_HEADERS))
-    columns.show(console, NORM_HEADERS, [_norm_cells(row) for row in rows], right=numbers, narrow="names")
+    words = NORM_HEADERS.index("over") + 1
+    numbers = range(words, len(NORM_HEADERS))
+    cells = [_norm_cells(row) for row in rows]
+    columns.show(console, NORM_HEADERS, cells, right=numbers, narrow="names", names=words)
     for line in NORM_LEGEND:
         console.print(line, highlight=False, style="dim", soft_wrap=True)
 
@@ -206,10 +224,11 @@ def _norm_cells(row: Row) -> list[str]:
     return [
         row.place,
         row.norm,
+        row.over,
         str(row.channels),
         "x".join(map(str, row.spatial)) or "-",
-        f"{row.values_per_channel:,}",
-        f"{row.values_per_channel_last:,}",
+        _number(row.values),
+        _number(row.values_last),
         f"{row.parameters:,}",
         "-" if row.half_life_steps is None else f"{row.half_life_steps:,.1f} steps",
         _share(row.initial_share),

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+import torch
+
 from bnexp import metrics
 from bnexp.engine.checkpoint import Checkpoints, TrainState
 from bnexp.engine.clock import Clock
 from bnexp.engine.divergence import Divergence, Sentinel
 from bnexp.engine.evaluate import batch_metrics
-from bnexp.engine.learner import Learner, Passes
+from bnexp.engine.learner import Learner, Passes, cloned
 from bnexp.engine.rows import Rows
 from bnexp.protocols import Measurement, Probe, Progress, Reading, TrainBatches, Writer
 from bnexp.statuses import Status
@@ -110,12 +112,8 @@ def _train(run: Fit) -> tuple[Status, Divergence | None]:
 
         learner.enter(state.step)
         lr = learner.set_lr(run.schedule(state.step))
-        group = run.batches.group(state.step)
         probes = [probe for probe in run.probes if probe.due(state.step)]
-        with ExitStack() as watching:
-            for probe in probes:
-                watching.enter_context(probe.watching(learner.model, group[0], state.step))
-            passes = learner.compute_gradients(group)
+        passes = watched_gradients(run, probes)
         if sentinel.observe(passes.loss):
             return diverged(run, sentinel)
 
@@ -135,12 +133,51 @@ def _train(run: Fit) -> tuple[Status, Divergence | None]:
                 return diverged(run, sentinel, noticed="the validation loss")
             if run.stop():
                 return saved(run, "interrupted")
+    log_end(run)
     return saved(run, "stopped_early" if out_of_patience(run) else "finished")
 
 
 def out_of_patience(run: Fit) -> bool:
     """Whether too many epochs have passed without a better validation loss; also true of a resumed run."""
     return run.plan.patience is not None and run.state.epochs_since_best >= run.plan.patience
+
+
+def watched_gradients(run: Fit, probes: Sequence[Probe]) -> Passes:
+    """Fill the gradients of the coming step while `probes` watch."""
+    learner, step = run.learner, run.state.step
+    group = run.batches.group(step)
+    with ExitStack() as watching:
+        for probe in probes:
+            watching.enter_context(probe.watching(learner.model, group[0], step))
+        return learner.compute_gradients(group)
+
+
+def log_end(run: Fit) -> None:
+    """Log the state after the last update, as seen by the batch that would have come next.
+
+    Its passes move buffers, gradients and random streams, all of which is taken back.
+    """
+    learner, step = run.learner, run.state.step
+    for probe in run.probes:
+        probe.end(step)
+    probes = [probe for probe in run.probes if probe.due(step)]
+    if not probes and run.plan.scalars_every is None:
+        return
+    parameters = list(learner.model.parameters())
+    devices = {parameter.device.index for parameter in parameters if parameter.device.type == "cuda"}
+    with run.clock.paused(), torch.random.fork_rng(devices):
+        before, gradients = cloned(learner.state_dict()), [parameter.grad for parameter in parameters]
+        learner.enter(step)
+        passes = watched_gradients(run, probes)
+        learner.unscale()
+        readings = [reading for probe in probes for reading in probe.measure(learner.model, step)]
+        if run.plan.scalars_every is not None:
+            readings.append(batch_metrics(passes))
+        run.log(readings, Measurement())
+        run.flush()
+        learner.load_state_dict(before)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
 
 
 def log_step(run: Fit, passes: Passes, lr: float, probes: Sequence[Probe]) -> None:

@@ -32,6 +32,7 @@ from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
 from bnexp.shorthand import norm_values
 from bnexp.statuses import Status
+from bnexp.telemetry.intervals import adapted
 
 GAP_EXAMPLES = 1000  # tell a gap of a few points, at the cost of a moment
 
@@ -213,7 +214,7 @@ def _statistics_gap(config: TrainConfig, parts: Parts) -> dict[str, Any] | None:
 def _plan(config: TrainConfig, parts: Parts) -> Plan:
     return Plan(
         total_steps=parts.total_steps,
-        scalars_every=config.telemetry.scalars_every,
+        scalars_every=adapted(config.telemetry.scalars_every, parts.total_steps, "scalars"),
         check_every=config.check_every,
         checkpoint_every=config.checkpoint.every,
         patience=config.early_stopping.patience,

@@ -60,8 +60,8 @@ def half_life(momentum: float) -> float:
 class Row:
     """One norm in numbers; None where nothing is averaged, or all batches alike, or (momentum 0) no batch.
 
-    values_per_channel, values_per_channel_last: what a channel is measured over, at the fewest, in a full
-        pass and in the last of an epoch.
+    over: what the norm measures over, in words; values, values_last: how many values that is, at the fewest,
+        in a full pass and in the last of an epoch.
     half_life_steps: updates after which an old value weighs half in the running averages.
     initial_share: what the start (mean 0, variance 1) weighs in them at the end.
     """
@@ -70,8 +70,9 @@ class Row:
     norm: str
     channels: int
     spatial: tuple[int, ...]
-    values_per_channel: int
-    values_per_channel_last: int
+    over: str
+    values: int | None
+    values_last: int | None
     parameters: int
     momentum: float | None
     half_life_steps: float | None
@@ -86,8 +87,9 @@ def row(site: NormSite, course: Course) -> Row:
         norm=site.kind,
         channels=site.num_features,
         spatial=site.spatial,
-        values_per_channel=site.values_per_channel(course.full),
-        values_per_channel_last=site.values_per_channel(course.last),
+        over=site.over,
+        values=site.values(course.full),
+        values_last=site.values(course.last),
         parameters=sum(parameter.numel() for parameter in site.parameters),
         momentum=momentum,
         half_life_steps=half_life(momentum) / passes_per_step if momentum else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from bnexp.engine.evaluate import evaluation_mode
 from bnexp.models.part_names import norm_places
 from bnexp.norms.modifiers.freeze import Freezable
 from bnexp.norms.modifiers.ghost import batches_measured
+from bnexp.preflight.extent import Extent, extent
 
 # norms of torch's that take their statistics from the batch; they declare no traits
 TORCHS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
@@ -21,12 +22,16 @@ TORCHS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 @dataclass(frozen=True)
 class NormSite:
-    """One place of a norm: `spatial` is () in a dense layer; `module` stands there."""
+    """One place of a norm: `spatial` is () in a dense layer; `module` stands there.
+
+    extents: those of norms that are written alike and stand in layers of one shape, shared by all places.
+    """
 
     name: str
     module: nn.Module
     num_features: int
     spatial: tuple[int, ...]
+    extents: dict[tuple[object, ...], Extent | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def kind(self) -> str:
@@ -78,6 +83,28 @@ class NormSite:
         """Return how many values a channel has in the smallest of these batches."""
         return min(self.batches(examples)) * math.prod(self.spatial)
 
+    @property
+    def extent(self) -> Extent | None:
+        """What it measures over, None where it cannot be tried."""
+        key = (type(self.module), repr(self.module), self.num_features, self.spatial)
+        if key not in self.extents:
+            self.extents[key] = extent(self.module, self.num_features, self.spatial)
+        return self.extents[key]
+
+    @property
+    def over(self) -> str:
+        """What it measures over in words, such as `batch x positions`; `-` where there is no norm."""
+        if isinstance(self.module, nn.Identity):
+            return "-"
+        return "unknown" if self.extent is None else self.extent.words(self.spatial)
+
+    def values(self, examples: int) -> int | None:
+        """Return over how many values it measures, at the fewest, in a training pass of `examples`.
+
+        None where it measures nothing but the value itself, or where that is not known.
+        """
+        return (self.extent and self.extent.count(min(self.batches(examples)), self.spatial)) or None
+
 
 def _has(norm: nn.Module, trait: str) -> bool:
     return isinstance(norm, TORCHS) or bool(getattr(norm, trait, False))
@@ -86,11 +113,12 @@ def _has(norm: nn.Module, trait: str) -> bool:
 def norm_sites(model: nn.Module, image_shape: tuple[int, int, int]) -> list[NormSite]:
     """Return the places of norms in the order of computation, seen by passing two blank images through."""
     sites: list[NormSite] = []
+    extents: dict[tuple[object, ...], Extent | None] = {}
 
     def record(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             features, *spatial = inputs[0].shape[1:]
-            sites.append(NormSite(name, module, features, tuple(spatial)))
+            sites.append(NormSite(name, module, features, tuple(spatial), extents))
 
         return hook
 

@@ -19,19 +19,17 @@ class GradientNorm:
 
     grad_norm = sqrt(sum over all parameters and elements of grad^2), 0 without gradients.
     Gradients scaled for float16 must have been unscaled before.
-
-    Args:
-        every: steps between measurements, at least 1; None never measures.
     """
 
-    def __init__(self, every: int | None) -> None:
-        if every is not None and every < 1:
-            raise ValueError(f"every must be at least 1 or None, got {every}")
-        self.every = every
+    def __init__(self, intervals: Intervals) -> None:
+        self._intervals = intervals
         self._parameters: list[nn.Parameter] = []
 
     def due(self, step: int) -> bool:
-        return self.every is not None and step % self.every == 0
+        return self._intervals.at(step).scalars
+
+    def end(self, step: int) -> None:
+        self._intervals.last = step
 
     def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]:
         return nullcontext()
@@ -61,6 +59,9 @@ class GradientProbe:
 
     def due(self, step: int) -> bool:
         return self._intervals.at(step).histograms
+
+    def end(self, step: int) -> None:
+        self._intervals.last = step
 
     def watching(self, model: nn.Module, batch: Batch, step: int) -> AbstractContextManager[None]:
         return nullcontext()

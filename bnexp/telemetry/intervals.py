@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 # A bucket's limit and count are 8 bytes each, and empty ones at the ends are not written. Measured over LeNet
 # and ResNet-8 with and without norms, at the start and after 30 steps: 24 to 29 buckets a histogram.
 FILLED_BUCKETS = 40
 BYTES_PER_HISTOGRAM = 16 * FILLED_BUCKETS + 104
+
+LOOKS = {"scalars": (20, 20), "histograms": (5, 200)}  # the least in a run, and the most steps between two
+ROUND = (1, 2, 5, 10, 20, 50, 100, 200)  # each divides the longest, so that runs of any length share steps
 
 
 @dataclass(frozen=True)
@@ -19,19 +23,35 @@ class Due:
     histograms: bool
 
 
-@dataclass(frozen=True)
+@dataclass
 class Intervals:
-    """Steps between scalars and between histograms, from step 0 on; None is never."""
+    """Steps between scalars and between histograms, from step 0 on; None is never.
+
+    last: the step at which the run ended, once that is known; both are due there too.
+    """
 
     scalars_every: int | None
     histograms_every: int | None
+    last: int | None = None
 
     def at(self, step: int) -> Due:
-        return Due(_due(self.scalars_every, step), _due(self.histograms_every, step))
+        return Due(self._due(self.scalars_every, step), self._due(self.histograms_every, step))
+
+    def _due(self, every: int | None, step: int) -> bool:
+        return every is not None and (step % every == 0 or step == self.last)
 
 
-def _due(every: int | None, step: int) -> bool:
-    return every is not None and step % every == 0
+def adapted(every: int | str | None, total_steps: int, kind: Literal["scalars", "histograms"]) -> int | None:
+    """Return the steps between looks; "auto" is the longest of some round intervals that suits the run.
+
+    A run then has at least 20 rows of scalars and five histograms besides that of its end, as far as it has
+    steps; long ones have scalars every 20 steps and histograms every 200, whatever their length.
+    """
+    if every != "auto":
+        return None if every is None else int(every)
+    least, longest = LOOKS[kind]
+    fitting = [round_one for round_one in ROUND if round_one <= min(longest, total_steps / least)]
+    return max(fitting, default=1)
 
 
 def histogram_bytes(tags: Iterable[str]) -> int:

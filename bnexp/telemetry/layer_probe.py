@@ -57,6 +57,9 @@ class LayerProbe:
         due = self._intervals.at(step)
         return bool(self._layers) and (due.scalars or due.histograms)
 
+    def end(self, step: int) -> None:
+        self._intervals.last = step
+
     @contextmanager
     def watching(self, model: nn.Module, batch: Batch, step: int) -> Iterator[None]:
         due = self._intervals.at(step)

@@ -14,7 +14,7 @@ from bnexp.errors import ConfigError
 from bnexp.protocols import Probe
 from bnexp.telemetry.activations import Activations
 from bnexp.telemetry.gradients import GradientNorm, GradientProbe
-from bnexp.telemetry.intervals import Intervals, histogram_bytes, histogram_interval
+from bnexp.telemetry.intervals import Intervals, adapted, histogram_bytes, histogram_interval
 from bnexp.telemetry.layer_probe import LayerProbe
 from bnexp.telemetry.running_stats import RunningStatistics
 
@@ -27,8 +27,8 @@ def probes(
     norms: Mapping[str, nn.Module],
     *,
     total_steps: int,
-    scalars_every: int | None,
-    histograms_every: int | None,
+    scalars_every: int | str | None,
+    histograms_every: int | str | None,
     layers: Sequence[str],
     channels: Sequence[int],
     max_megabytes: float,
@@ -52,14 +52,12 @@ def probes(
     activations, running = Activations(list(norms)), RunningStatistics(norms, channels)
     tags = activations.histogram_tags + running.histogram_tags + [f"gradient/{name}" for name in parameters]
     notes = []
-    if histograms_every is not None:
-        histograms_every, note = histogram_interval(
-            histograms_every, total_steps, histogram_bytes(tags), max_megabytes
-        )
+    if (every := adapted(histograms_every, total_steps, "histograms")) is not None:
+        every, note = histogram_interval(every, total_steps, histogram_bytes(tags), max_megabytes)
         notes = [note] if note else []
-    intervals = Intervals(scalars_every, histograms_every)
+    intervals = Intervals(adapted(scalars_every, total_steps, "scalars"), every)
     found: list[Probe] = [
-        GradientNorm(scalars_every),
+        GradientNorm(intervals),
         LayerProbe(norms, [activations, running], intervals, autocast, compiled),
         GradientProbe(parameters, intervals),
     ]

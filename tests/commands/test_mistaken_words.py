@@ -125,7 +125,7 @@ MISTAKES: list[tuple[str, list[str]]] = [
             "threads must be auto or a whole number from 1 to 1024, got 0",
             "seed must be at least 0, got -1",
             "early_stopping.patience must be at least 1, got 0",
-            "telemetry.scalars_every must be at least 1, got 0",
+            "telemetry.scalars_every must be auto, a whole number of at least 1, or null, got 0",
             "epochs must be at least 1, got 0",
             "momentum must lie in [0, 1], got 2.0",
             "device=mps: no MPS device is usable here",

@@ -38,7 +38,7 @@ def test_a_finished_run_shows_curves_histograms_and_gaps(trained, folder, capsys
     assert "finished at step 60" in text and "norm=custom" in text and "accuracy 0." in text
     _, curve, low, high, last = row(text, "loss/train")
     assert set(curve) <= BLOCKS and curve[0] == "█" and float(low) <= float(last) < float(high)
-    assert "histograms at step 50" in text
+    assert "histograms at step 60" in text
     for layer in ("conv1", "conv2", "dense1", "dense2"):
         assert f"│ {layer}" in text
     assert len(re.findall(r" (close|catching up|stale) ", text)) == 4

@@ -106,4 +106,4 @@ def test_a_narrow_residual_network_trains_in_channels_last_memory(tmp_path: Path
     done = python(TRAINING, instructions="AVX2", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     plain, last = json.loads(done.stdout.splitlines()[-1])
-    assert len(plain) == 4 and last == pytest.approx(plain, rel=1e-4)
+    assert len(plain) == 5 and last == pytest.approx(plain, rel=1e-4)

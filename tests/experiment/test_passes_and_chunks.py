@@ -90,13 +90,13 @@ def test_doctor_says_what_training_does(size: tuple[Any, ...], measured: list[in
     (site,) = parts.sites
     for one in passes:
         assert site.batches(sum(one)) == one
-        assert site.values_per_channel(sum(one)) == min(one)
+        assert site.values(sum(one)) == min(one)
     found = row(site, parts.course)
     epoch = [one for step in taken[: parts.batches.steps_per_epoch] for one in step]
-    assert found.values_per_channel == min(epoch[0])
+    assert found.values == min(epoch[0])
     assert parts.course.reaches_last == (parts.total_steps >= parts.batches.steps_per_epoch)
     if parts.course.reaches_last:
-        assert found.values_per_channel_last == min(epoch[-1])
+        assert found.values_last == min(epoch[-1])
     assert site.module.num_batches_tracked == len(passes)
 
 
@@ -110,7 +110,7 @@ def test_renorms_schedule_ends_with_the_last_pass(size: tuple[Any, ...], measure
 
 def test_a_remainder_of_ghost_batches_is_a_trap_that_is_named() -> None:
     parts = built("custom", (100, 10, 4, 1, "auto", 5))
-    assert row(parts.sites[0], parts.course).values_per_channel == 2
+    assert row(parts.sites[0], parts.course).values == 2
     (line,) = [line for line in parts.warnings if "values a channel" in line]
     assert line.startswith("batch norm over 2 values a channel in the last ghost batch of each pass ")
     assert "use a norm_batch that divides 10" in line
@@ -118,6 +118,7 @@ def test_a_remainder_of_ghost_batches_is_a_trap_that_is_named() -> None:
 
 def test_a_whole_run_makes_as_many_passes_as_doctor_says(train: Train, measured: list[int]) -> None:
     words = ("model=mlp", "model.hidden=[3]", "accumulate=4", "norm_batch=7", "steps=5", "norm=custom")
+    silent = ("telemetry.scalars_every=null", "telemetry.histograms_every=null")
     passes: list[int] = []
     forward = nn.Sequential.forward
 
@@ -128,7 +129,7 @@ def test_a_whole_run_makes_as_many_passes_as_doctor_says(train: Train, measured:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nn.Sequential, "forward", counting)
-        ran = train(*words)
+        ran = train(*words, *silent)
     # 90 images in passes of 16, four a step: 4 + 2 passes an epoch
     assert len(passes) == 4 + 2 + 4 + 2 + 4
     assert ran.last["model"]["dense1.norm.num_batches_tracked"] == len(passes)

@@ -111,7 +111,7 @@ def test_ctrl_c_ends_the_bnexp_command_after_its_step(
     assert ran.result["status"] == "interrupted" == status(ran.directory)
     reference = train(*ENDLESS[1:], f"steps={ran.result['step']}")
     assert_same(ran.last["model"], reference.last["model"])
-    assert ran.column("loss/train") == reference.column("loss/train")
+    assert ran.column("loss/train") == reference.column("loss/train")[:-1]  # which also has its end
 
 
 def test_sigterm_ends_a_run_after_its_step(folder: Path, codes: dict[str, int], settled: Train) -> None:

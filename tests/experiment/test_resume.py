@@ -195,7 +195,7 @@ def test_tensorboard_shows_a_resumed_run_as_one(train: Train, settled: Train) ->
 
 def test_speed_after_a_resume_counts_all_examples(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that advances by one second a step makes the rate the batch size; rows come every 20 steps."""
-    words = ("steps=45", "telemetry=default", "data.val_fraction=0", "drop_last=true")
+    words = ("steps=45", "telemetry.scalars_every=20", "data.val_fraction=0", "drop_last=true")
     now = [0.0]
     monkeypatch.setattr("bnexp.engine.clock.time.perf_counter", lambda: now[0])
     compute = LeNet.forward

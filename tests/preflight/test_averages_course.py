@@ -56,8 +56,9 @@ def test_values_a_channel_count_positions_and_the_smallest_ghost_batch() -> None
     ghosts = ghost(bind(CustomNorm), 4)(6, (2, 3))
     batch = row(NormSite("norm", ghosts, 6, (2, 3)), planned)
     alone = row(NormSite("norm", group_norm(6, (2, 3)), 6, (2, 3)), planned)
-    assert (batch.values_per_channel, batch.values_per_channel_last) == (2 * 6, 3 * 6)
-    assert (alone.values_per_channel, alone.values_per_channel_last) == (10 * 6, 3 * 6)
+    assert (batch.over, batch.values, batch.values_last) == ("batch x positions", 2 * 6, 3 * 6)
+    assert (alone.over, alone.values) == ("2 channels x positions of one example", 2 * 6)
+    assert alone.values_last == alone.values
     assert batch.parameters == 12
 
 

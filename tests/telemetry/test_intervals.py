@@ -7,7 +7,7 @@ import watched
 from bnexp.models.part_names import norm_places
 from bnexp.protocols import Measurement
 from bnexp.telemetry.event_file import EventFile
-from bnexp.telemetry.intervals import histogram_bytes, histogram_interval
+from bnexp.telemetry.intervals import Intervals, adapted, histogram_bytes, histogram_interval
 from bnexp.telemetry.probes import probes
 
 
@@ -72,3 +72,25 @@ def test_the_size_is_that_of_tensorboard_s_file_with_some_room(tmp_path, network
     writer.close()
     size = sum(file.stat().st_size for file in tmp_path.iterdir()) - header
     assert 0.5 <= size / (8 * histogram_bytes(measured.histograms)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("total_steps", "scalars", "histograms"),
+    [(1, 1, 1), (21, 1, 2), (105, 5, 20), (399, 10, 50), (400, 20, 50), (1000, 20, 200), (10**6, 20, 200)],
+)
+def test_intervals_suit_the_length_of_a_run(total_steps, scalars, histograms):
+    assert adapted("auto", total_steps, "scalars") == scalars
+    assert adapted("auto", total_steps, "histograms") == histograms
+
+
+def test_a_run_of_any_length_has_six_histograms_and_twenty_rows_as_far_as_it_has_steps():
+    for total_steps in range(1, 3000):
+        for kind, least in (("histograms", 6), ("scalars", 21)):
+            every = adapted("auto", total_steps, kind)
+            intervals = Intervals(every, every, last=total_steps)
+            due = [step for step in range(total_steps + 1) if intervals.at(step).histograms]
+            assert len(due) >= min(least, total_steps + 1) and due[-1] == total_steps
+
+
+def test_an_interval_that_was_given_stays():
+    assert [adapted(every, 100, "scalars") for every in (1, 300, None)] == [1, 300, None]
