@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from bnexp.atomic import write_text
 from bnexp.choices import groups
 from bnexp.composition import words as grammar
 from bnexp.composition.compose import compose
@@ -23,7 +24,6 @@ from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
 from bnexp.parity.specimen import Subject
 from bnexp.parity.tolerances import MatrixCell
-from bnexp.runs.atomic import write_text
 
 FILE = "check.json"
 

@@ -7,11 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bnexp import atomic
 from bnexp.analysis.query import answers
 from bnexp.commands.compare import CompareOptions, compared
 from bnexp.errors import ConfigError
 from bnexp.metrics import COMPARED
-from bnexp.runs import atomic
 
 ENDING = ".html"
 

@@ -42,7 +42,7 @@ def _finish(directory: RunDirectory, plugins: Sequence[str]) -> int:
     if ended in ANSWERED:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
     config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
-    going_on = directory.last_file.exists()
+    going_on = directory.has_checkpoint
     with experiment.prepared(Composition(config, [], []), going_on=going_on) as ready:
         return watched(ready, directory, resumed=True)
 

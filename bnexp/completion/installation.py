@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from bnexp import atomic
 from bnexp.errors import ConfigError
-from bnexp.runs import atomic
 
 SHELLS = ("bash", "zsh", "fish")
 

@@ -26,6 +26,10 @@ class TrainingProgress:
         self._epochs = epochs
         self._shown_at = 0.0
 
+    def note(self, line: str) -> None:
+        with self._bar.external_write_mode(file=sys.stdout):
+            print(line, flush=True)
+
     def start(self, examples: int) -> None:
         self._bar.update(examples)
         self._name(self._epochs * examples / (self._bar.total or 1))
@@ -40,8 +44,7 @@ class TrainingProgress:
 
     def epoch(self, epoch: float, line: str) -> None:
         self._name(epoch)
-        with self._bar.external_write_mode(file=sys.stdout):
-            print(line, flush=True)
+        self.note(line)
 
     def _name(self, epoch: float) -> None:
         """Name the epoch that is under way on the bar."""

@@ -242,8 +242,7 @@ def judge(run: Fit, loss: float) -> None:
 def save(run: Fit) -> None:
     run.state.seconds = run.clock.seconds
     run.flush()
-    run.writer.flush()
-    run.checkpoints.save_last(run.learner, run.state)
+    run.checkpoints.save_last(run.learner, run.state, run.writer.mark())
 
 
 def saved(run: Fit, status: Status) -> tuple[Status, Divergence | None]:

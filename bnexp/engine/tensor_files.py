@@ -79,12 +79,16 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not of_torch and not (head[8:9] == b"{" and 2 <= length <= min(LONGEST_HEADER, size - 8)):
         raise _refusal(path, _other_format(path, head, names))
     try:
+        if names and (member := _damaged_member(path)) is not None:
+            raise _refusal(path, f"is damaged: {member} in it does not have its checksum")
         if of_torch:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # an odd pickle protocol is no news: it is read or refused
                 content = torch.load(path, map_location=device, weights_only=True)
         else:
             content = _safetensors(path, length, device)
+    except CheckpointError:
+        raise
     except DAMAGED as error:
         # Not torch's own words: they advise to load without `weights_only`, which runs code from the file.
         raise _refusal(path, _other_class(error)) from error
@@ -102,6 +106,13 @@ def _archived(path: Path) -> list[str]:
             return [name.rpartition("/")[2] for name in archive.namelist()]
     except DAMAGED:
         return []
+
+
+def _damaged_member(path: Path) -> str | None:
+    """Return the first member of a ZIP archive whose bytes have changed, which torch would not notice."""
+    with zipfile.ZipFile(path) as archive:
+        # torch can be told to write no checksums
+        return archive.testzip() if any(member.CRC for member in archive.infolist()) else None
 
 
 def _other_format(path: Path, head: bytes, names: list[str]) -> str | None:

@@ -6,6 +6,7 @@ from bnexp.composition.compose import as_yaml
 from bnexp.config import Telemetry, TrainConfig
 from bnexp.engine.evaluate import predict
 from bnexp.experiment.assembly import Parts
+from bnexp.experiment.going_on import Start
 from bnexp.runs.directory import RunDirectory
 from bnexp.telemetry.custom_scalars import layout
 from bnexp.telemetry.event_file import EventFile
@@ -18,17 +19,18 @@ from bnexp.telemetry.run_writer import RunWriter
 class Recording:
     """The open files of one run.
 
-    Args:
-        resume_step: the step that the run goes on from, None for a new run.
+    Attributes:
+        lost: what is missing from the rows of a run that goes on, None where nothing is.
     """
 
-    def __init__(self, directory: RunDirectory, config: TrainConfig, resume_step: int | None) -> None:
+    def __init__(self, directory: RunDirectory, config: TrainConfig, start: Start) -> None:
         self._config = config
-        metrics = MetricsFile(directory.metrics_file, resume_step)
-        if resume_step is not None:
+        metrics = MetricsFile(directory.metrics_file, start.step, start.metrics)
+        self.lost = metrics.lost
+        if start.step is not None:
             take_back_end(directory.path)
-        self._board = EventFile(directory.path, start=resume_step or 0)
-        self.writer = RunWriter(metrics, self._board)
+        self._board = EventFile(directory.path, start=start.step or 0)
+        self.writer = RunWriter(metrics, self._board, start.events)
 
     def open_pages(self, parts: Parts, command: str) -> None:
         """Write the knobs that TensorBoard sorts runs by and, unless telemetry is none, what describes it."""

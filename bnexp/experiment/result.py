@@ -39,7 +39,7 @@ def final_metrics(motion: Fit, parts: Parts, status: Status) -> dict[str, float 
             state.best_step = state.step
             checkpoints.save_best(learner, state)
     if state.best_step is not None:
-        checkpoints.load_best(learner, parts.device)
+        checkpoints.load_best(learner, state.best_step)
         found |= _measured(parts, best)
     return found
 

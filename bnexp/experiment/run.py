@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bnexp import atomic
 from bnexp.choices import own_values
 from bnexp.composition.compose import Composition, as_yaml
 from bnexp.config import MOST_THREADS, TrainConfig
@@ -22,16 +23,18 @@ from bnexp.engine.evaluate import evaluate
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.interrupt import stoppable
 from bnexp.evaluation import three_way
-from bnexp.experiment import assembly, result
+from bnexp.experiment import assembly, going_on, result
 from bnexp.experiment.assembly import Parts
+from bnexp.experiment.going_on import Start
 from bnexp.experiment.pieces import sample
 from bnexp.metrics import GAP
 from bnexp.protocols import Measurement, Outcome, Probe, Progress
+from bnexp.runs import ownership
 from bnexp.runs.directory import RunDirectory, create, create_at
 from bnexp.runs.identity import label, norm_options
 from bnexp.runs.provenance import forget_peak_memory
 from bnexp.shorthand import norm_values
-from bnexp.statuses import Status
+from bnexp.statuses import ANSWERED, Status
 from bnexp.telemetry.intervals import adapted
 
 GAP_EXAMPLES = 1000  # tell a gap of a few points, at the cost of a moment
@@ -126,20 +129,22 @@ def run(
     command = command or result.command()
     config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
     with directory.lock(), _logging_to(directory.log_file):
-        if not resumed:
-            directory.write_config(as_yaml(config))
+        checkpoints, start = _begin(experiment, directory, resumed)
         log.info("%s %s", "resumed by" if resumed else "started by", command)
         for note in experiment.notes:
             log.info("note: %s", note)
         for warning in experiment.warnings:
             log.warning("%s", warning)
+        _tell(start.notes, progress)
         status: Status = "failed"
         divergence: Divergence | None = None
         details: dict[str, Any] = {}
         metrics: dict[str, float | None] = {}
         forget_peak_memory(experiment.parts.device)
         try:
-            status, divergence, metrics, details = _train(experiment, directory, progress, resumed, command)
+            status, divergence, metrics, details = _train(
+                experiment, directory, checkpoints, start, progress, command
+            )
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -153,22 +158,56 @@ def run(
             outcome.details |= details
             end_session(directory.path, status)
             directory.write_result(result.content(config, experiment.parts, outcome, command))
+            if status in ANSWERED:
+                directory.previous_file.unlink(missing_ok=True)
             log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 
 
+def _begin(experiment: Experiment, directory: RunDirectory, resumed: bool) -> tuple[Checkpoints, Start]:
+    """Make the run's folder that of a new run, or bring the network to where the run was.
+
+    Raises:
+        CheckpointError: what is there is not this run's own, or damaged; all files are as they were.
+    """
+    config, parts, state = experiment.config, experiment.parts, experiment.state
+    if resumed:
+        atomic.sweep(directory.path)
+        owned = ownership.of(directory)
+    else:
+        owned = ownership.begin(directory, as_yaml(config), asdict(config))
+    about = going_on.about(owned, config, parts.pixels.constants())
+    checkpoints = Checkpoints(directory.last_file, directory.previous_file, directory.best_file, about)
+    if not resumed:
+        return checkpoints, Start(state)
+    start = going_on.restore(
+        directory, owned, checkpoints, parts.learner, state, initial_is_random=config.weights is None
+    )
+    ownership.keep(directory, owned)
+    experiment.state = start.state
+    torch.set_num_threads(start.state.threads)
+    return checkpoints, start
+
+
+def _tell(notes: Sequence[str], progress: Progress) -> None:
+    for note in notes:
+        log.warning("%s", note)
+        progress.note(note)
+
+
 def _train(
-    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
+    experiment: Experiment,
+    directory: RunDirectory,
+    checkpoints: Checkpoints,
+    start: Start,
+    progress: Progress,
+    command: str,
 ) -> tuple[Status, Divergence | None, dict[str, float | None], dict[str, Any]]:
     from bnexp.experiment.recording import Recording
 
     config, parts = experiment.config, experiment.parts
-    checkpoints = Checkpoints(directory.last_file, directory.best_file, parts.pixels.constants())
-    if resumed and directory.last_file.exists():
-        experiment.state = checkpoints.load_last(parts.learner, parts.device)
-        _forget_initial(experiment.state, checkpoints, config)
-        torch.set_num_threads(experiment.state.threads)
-    recording = Recording(directory, config, experiment.state.step if resumed else None)
+    recording = Recording(directory, config, start)
+    _tell([recording.lost] if recording.lost else [], progress)
     metrics: dict[str, float | None] = {}
     details: dict[str, Any] = {}
     with recording.writer, stoppable() as stop:
@@ -221,13 +260,6 @@ def _plan(config: TrainConfig, parts: Parts) -> Plan:
         loss_on_host=parts.device.type == "cpu",
         initial_counts=config.weights is not None,
     )
-
-
-def _forget_initial(state: TrainState, checkpoints: Checkpoints, config: TrainConfig) -> None:
-    """Take random weights for the best no more where an earlier version of bnexp did."""
-    if config.weights is None and (state.best_step == 0 or state.best_loss is None):
-        state.best_loss, state.best_step, state.epochs_since_best = None, None, 0
-        checkpoints.best.unlink(missing_ok=True)
 
 
 def _validation(parts: Parts) -> Callable[[], dict[str, float]] | None:

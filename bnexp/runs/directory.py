@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnexp import atomic
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.runs import atomic, lock
+from bnexp.runs import lock
 from bnexp.runs.identity import slug
 from bnexp.statuses import ANSWERED, RESUMABLE
 
 SWEEPS = "sweeps"  # the folder of records beside the runs of an experiment
-TRACES = ("config.yaml", "run.lock", "result.json", "metrics.jsonl", "*.pt", "events.out.tfevents.*")
+TRACES = ("config.yaml", "result.json", "metrics.jsonl", "*.pt", "events.out.tfevents.*")
 STAMP = re.compile(r"_(\d{8}-\d{6})-[0-9a-f]{4}$")
 STAMP_FORMAT = "%Y%m%d-%H%M%S"
 
@@ -46,6 +47,18 @@ class RunDirectory:
     @property
     def last_file(self) -> Path:
         return self.path / "last.pt"
+
+    @property
+    def previous_file(self) -> Path:
+        return self.path / "previous.pt"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return self.last_file.exists() or self.previous_file.exists()
+
+    @property
+    def ownership_file(self) -> Path:
+        return self.path / "run.json"
 
     @property
     def best_file(self) -> Path:
@@ -132,6 +145,8 @@ def create(root: Path, experiment: str, label: str) -> RunDirectory:
 def create_at(path: Path) -> RunDirectory:
     """Make exactly `path`, or take it as it is when it holds nothing of a run.
 
+    A run that was killed before it wrote its configuration has left its lock and perhaps an id, and no run.
+
     Raises:
         ConfigError: it holds a run, or cannot be written.
     """
@@ -140,6 +155,8 @@ def create_at(path: Path) -> RunDirectory:
         found = next((file.name for trace in TRACES for file in path.glob(trace)), None)
     except OSError as error:
         raise unwritable("output_dir", path, error) from error
+    if found is None and lock.is_held(path / "run.lock"):
+        found = "run.lock"
     if found is not None:
         raise ConfigError(
             f"output_dir must hold no run, {path} has {found}: choose another folder, or go on with "

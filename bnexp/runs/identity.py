@@ -90,6 +90,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._+]+", "-", text)[:LONGEST].strip(".-") or "run"
 
 
+def apart_from_folders(config: Mapping[str, Any]) -> Any:
+    """Return a configuration as plain values without folders, at any depth; 1.0 is 1."""
+    return _canonical(config)
+
+
 def _is_norm(node: Any) -> bool:
     return node is not None and node.get("_target_") != NO_NORM
 

@@ -34,6 +34,9 @@ def find(reference: str, root: Path) -> Path:
     named = [path for path in runs if path.name == reference]
     if len(named) == 1:
         return named[0]
+    for path in (Path(reference), root / reference):
+        if (path / "run.lock").is_file():
+            raise CheckpointError(f"{path} was left by a run that died before it began: train once more")
     if named:
         raise CheckpointError(f"{reference} names several runs, give a path: {', '.join(map(str, named))}")
     raise CheckpointError(_not_found(reference, root, [path.name for path in runs]))

@@ -21,9 +21,9 @@ from typing import Any
 
 import yaml
 
+from bnexp import atomic
 from bnexp.choices import LOADER
 from bnexp.errors import CheckpointError
-from bnexp.runs import atomic
 from bnexp.runs.directory import SWEEPS, RunDirectory, status, unwritable
 
 ENDS = ("ended", "failed")

@@ -23,6 +23,7 @@ from bnexp.sweeps.worker import end_with_launcher, launcher, stopping_with, work
 class Quiet:
     """A progress display that shows nothing: the sweep has one of its own."""
 
+    def note(self, line: str) -> None: ...
     def start(self, examples: int) -> None: ...
     def advance(self, examples: int, loss: float | None, latest: Mapping[str, float]) -> None: ...
     def epoch(self, epoch: float, line: str) -> None: ...
@@ -85,7 +86,7 @@ def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> s
     from bnexp.experiment import run as experiment
 
     composition = Composition(restore(text, sweep.plugins), [], [])
-    going_on = earlier is not None and earlier.last_file.exists()
+    going_on = earlier is not None and earlier.has_checkpoint
     with experiment.prepared(composition, in_sweep=True, going_on=going_on) as ready:
         directory = earlier or experiment.new_directory(ready.config)
         sweep.add(job, "started", directory.path.resolve())

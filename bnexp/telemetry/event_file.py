@@ -6,6 +6,7 @@ of the interpreter, which the training thread then waits for, for the scalars of
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import struct
@@ -13,7 +14,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -44,10 +45,9 @@ class EventFile:
     def __init__(
         self, folder: Path, *, start: int | None, flush_s: float = FLUSH_S, suffix: str = ""
     ) -> None:
-        if start is not None:
-            _wait_for_a_later_second(folder)
         self._start = start or 0
-        self._file = _new_file(folder, suffix)
+        self._file = _new_file(folder, suffix, later=start is not None)
+        self._written, self._bytes = hashlib.sha256(), 0
         self._flush_s, self._flushed_at = flush_s, time.monotonic()
         self._rows: dict[tuple[str, ...], _Row] = {}
         self._write(Event(file_version=VERSION))
@@ -75,6 +75,13 @@ class EventFile:
         self._file.flush()
         self._flushed_at = time.monotonic()
 
+    def mark(self) -> dict[str, Any]:
+        """Put everything on the disk; return what tells whether it is still there."""
+        self.flush()
+        os.fsync(self._file.fileno())
+        name = Path(self._file.name).name
+        return {"name": name, "bytes": self._bytes, "sha256": self._written.hexdigest()}
+
     def close(self) -> None:
         self._file.close()
 
@@ -93,9 +100,26 @@ class EventFile:
     def _write_record(self, data: bytes) -> None:
         length = struct.pack("<Q", len(data))
         parts = length, _checksum(length), data, _checksum(data)
-        self._file.write(b"".join(parts))
+        record = b"".join(parts)
+        self._file.write(record)
+        self._written.update(record)
+        self._bytes += len(record)
         if time.monotonic() - self._flushed_at > self._flush_s:
             self.flush()
+
+
+def damaged(folder: Path, marks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of those files that do not hold any more what they held when they were marked."""
+    return [mark["name"] for mark in marks if not _holds(folder / mark["name"], mark)]
+
+
+def _holds(path: Path, mark: Mapping[str, Any]) -> bool:
+    try:
+        with path.open("rb") as file:
+            content = file.read(mark["bytes"])
+    except OSError:
+        return False
+    return bool(hashlib.sha256(content).hexdigest() == mark["sha256"])
 
 
 class _Row:
@@ -116,17 +140,16 @@ class _Row:
         return self._bytes.tobytes()
 
 
-def _wait_for_a_later_second(folder: Path) -> None:
-    """TensorBoard reads a run's files in the order of their names, which start with the second they began."""
+def _new_file(folder: Path, suffix: str, *, later: bool) -> BinaryIO:
+    """Open a file whose name comes after those that are there, as TensorBoard's reader wants it.
+
+    Names start with the second in which a file was begun; `later` asks for another second than theirs.
+    """
     seconds = (file.name.split(".")[3] for file in folder.glob("events.out.tfevents.*"))
     newest = max((int(second) for second in seconds if second.isdigit()), default=0)
-    while int(time.time()) == newest:
-        time.sleep(0.01)
-
-
-def _new_file(folder: Path, suffix: str) -> BinaryIO:
+    begun = max(int(time.time()), newest + later)
     for number in count():
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
+        name = f"events.out.tfevents.{begun:010d}.{socket.gethostname()}.{os.getpid()}.{number}"
         try:
             return (folder / (name + suffix)).open("xb")
         except FileExistsError:

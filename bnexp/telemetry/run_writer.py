@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Any
 
@@ -22,11 +23,15 @@ class RunWriter:
 
     Args:
         metrics, board: both new, or both opened with one `resume_step`.
+        earlier: the marks of the event files before `board`, of a run that goes on.
     """
 
-    def __init__(self, metrics: MetricsFile, board: EventFile) -> None:
+    def __init__(
+        self, metrics: MetricsFile, board: EventFile, earlier: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
         self._metrics = metrics
         self._board = board
+        self._earlier = [dict(mark) for mark in earlier]
         self._columns: dict[str, Any] = {}
         self._row = Measurement()
         self._in_board: set[str] = set()
@@ -59,6 +64,11 @@ class RunWriter:
         self._metrics.flush()
         self._board.flush()
 
+    def mark(self) -> dict[str, Any]:
+        """Put everything so far on disk; return what tells later whether it is still there."""
+        self.flush()
+        return {"metrics": self._metrics.mark(), "events": [*self._earlier, self._board.mark()]}
+
     def close(self) -> None:
         """Put everything on disk and close both files."""
         with closing(self._metrics), closing(self._board):
@@ -73,7 +83,11 @@ class RunWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        if not isinstance(error, OSError):
+            self.close()
+            return
+        with suppress(OSError):  # of a disk that is full: the first error says so
+            self.close()
 
     def _hand_on(self) -> None:
         if not self._unwritten:

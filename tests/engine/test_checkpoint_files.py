@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from bnexp.engine import checkpoint
-from bnexp.engine.tensor_files import read
+from bnexp.engine.checkpoint import whole
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     content = {"model": {"weight": torch.arange(3.0)}, "state": {"step": 3, "best_loss": None, "latest": {}}}
     checkpoint.write(tmp_path / "last.pt", content)
-    found = read(tmp_path / "last.pt")
+    found = whole(tmp_path / "last.pt")
     assert torch.equal(found["model"]["weight"], torch.arange(3.0))
     assert found["state"] == content["state"]
     assert [file.name for file in tmp_path.iterdir()] == ["last.pt"]
@@ -33,9 +33,9 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patch, pytest.raises(OSError, match="no space left"):
         patch.setattr(torch, "save", torn)
         checkpoint.write(path, {"step": 2})
-    assert read(path) == {"step": 1}
+    assert whole(path) == {"step": 1}
     checkpoint.write(path, {"step": 3})
-    assert read(path) == {"step": 3}
+    assert whole(path) == {"step": 3}
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_takes_the_old_ones_place(
@@ -56,4 +56,4 @@ def test_a_checkpoint_is_on_the_disk_before_it_takes_the_old_ones_place(
     monkeypatch.setattr(os, "replace", replaced)
     checkpoint.write(tmp_path / "last.pt", {"model": {"weight": torch.zeros(1000)}})
     size = (tmp_path / "last.pt").stat().st_size
-    assert order == [("sync", size), ("replace", size)]
+    assert order[:2] == [("sync", size), ("replace", size)]

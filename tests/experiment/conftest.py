@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from functools import cache, partial
 from pathlib import Path
 
 import pytest
-from whole_runs import Ran, Silent, Train, ready
+from whole_runs import Ran, Train, trained
 
-from bnexp.experiment import run as experiment
 from bnexp.experiment.recording import Recording
 
 
@@ -35,10 +33,3 @@ def train(tmp_path: Path) -> Train:
     """Train with the words of SMALL and others; `stop_after` updates a signal arrives."""
 
     return partial(trained, tmp_path)
-
-
-def trained(folder: Path, *words: str, stop_after: int | None = None, number: int = signal.SIGINT) -> Ran:
-    with ready(folder, *words) as prepared:
-        ran = Ran(experiment.new_directory(prepared.config))
-        ran.outcome = experiment.run(prepared, ran.directory, Silent(stop_after, number))
-    return ran

@@ -58,7 +58,7 @@ def test_result_is_written_last_and_whole(train: Train) -> None:
     times = {file.name: file.stat().st_mtime_ns for file in ran.path.iterdir()}
     del times["log.txt"]  # which says so afterwards
     assert times.pop("result.json") >= max(times.values())
-    files = {"config.yaml", "run.lock", "metrics.jsonl", "last.pt", "best.pt"}
+    files = {"config.yaml", "run.json", "run.lock", "metrics.jsonl", "last.pt", "best.pt"}
     assert {name for name in times if not name.startswith("events.out.tfevents.")} == files
 
 

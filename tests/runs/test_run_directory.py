@@ -106,13 +106,24 @@ def test_create_at_takes_an_existing_folder_with_other_files(tmp_path):
 
 @pytest.mark.parametrize(
     "trace",
-    ["config.yaml", "run.lock", "result.json", "best.pt", "metrics.jsonl", "events.out.tfevents.1.h.2.0"],
+    ["config.yaml", "result.json", "best.pt", "metrics.jsonl", "events.out.tfevents.1.h.2.0"],
 )
 def test_create_at_refuses_a_folder_that_holds_a_run(tmp_path, trace):
     (tmp_path / trace).write_text("")
     with pytest.raises(ConfigError, match=f"must hold no run, .* has {trace}: .*bnexp resume") as caught:
         create_at(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_create_at_takes_what_a_process_that_died_early_left_and_nothing_in_use(tmp_path):
+    lock = RunDirectory(tmp_path).lock_file
+    lock.write_text("process 1 on host\n")
+    assert create_at(tmp_path).path == tmp_path
+    with (
+        RunDirectory(tmp_path).lock(),
+        pytest.raises(ConfigError, match=r"must hold no run, .* has run\.lock"),
+    ):
+        create_at(tmp_path)
 
 
 def test_a_folder_without_config_is_no_run(tmp_path):

@@ -1,0 +1,70 @@
+"""Files that are there whole or not at all, whenever the process or the machine dies."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+DRAFT = re.compile(r"\.(.+)\.(\d+)\.tmp")  # the file's name and the process that writes it
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a file that holds `text` in UTF-8; see `write`."""
+    write(path, lambda file: file.write(text.encode()))
+
+
+def write(path: Path, fill: Callable[[IO[bytes]], object], *, keep: Path | None = None) -> None:
+    """Replace `path` by what `fill` writes; a reader sees the old file or the new one.
+
+    Args:
+        keep: a name that the old file then has, in place of what had it.
+    Raises:
+        OSError: the folder cannot be written; the old file stays as it was.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("wb") as file:
+            fill(file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep is not None:
+            with suppress(FileNotFoundError):
+                os.replace(path, keep)
+        os.replace(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    sync_folder(path.parent)
+    sweep(path.parent, path.name)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, too: a file's own fsync covers its contents only."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove the drafts of processes that have died: those of one file, or of all in the folder."""
+    for entry in os.listdir(folder):
+        found = DRAFT.fullmatch(entry)
+        if found and name in (None, found[1]) and not _lives(int(found[2])):
+            with suppress(OSError):
+                os.unlink(folder / entry)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
