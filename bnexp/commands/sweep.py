@@ -26,13 +26,14 @@ from bnexp.runs.lookup import answered
 from bnexp.runs.reading import as_of_now
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import ANSWERED, is_open
-from bnexp.sweeps.combinations import Request, combinations, read_trials
+from bnexp.sweeps.combinations import Request, combinations
 from bnexp.sweeps.follow import followed, stoppable
 from bnexp.sweeps.gpus import number_of_gpus
 from bnexp.sweeps.hydra_words import completed, is_hydra, sweeper
 from bnexp.sweeps.launch import check, launch
 from bnexp.sweeps.plan import Combination, build, plan
 from bnexp.sweeps.pool import Each, in_this_process, workers
+from bnexp.sweeps.trials import read_trials
 
 PATIENCE_S = 8.0  # more than `bnexp.sweeps.worker` gives a run whose launcher has died
 
@@ -59,7 +60,7 @@ def sweep(words: Sequence[str], plugins: Sequence[str], options: SweepOptions) -
     hydra_words = completed(words, options.jobs)
     if sweeper(hydra_words) is not None:
         return _search(own, plugins, hydra_words, options)
-    rows = read_trials(Path(options.trials)) if options.trials else [[]]
+    rows = read_trials(Path(options.trials).expanduser()) if options.trials else [[]]
     request = Request(own, plugins, rows, [pair.split(",") for pair in options.pair])
     with workers(None if options.print_trials else options.jobs) as each:
         combined = combinations(request)

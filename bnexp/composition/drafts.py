@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import yaml
@@ -12,7 +13,6 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig, OmegaConf
@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bnexp import config as schema
 from bnexp.choices import BUILT, conf_dir, conf_dirs
-from bnexp.composition import words
+from bnexp.composition import own_files, words
 from bnexp.composition.mistakes import (
     first_line,
     key_mistake,
@@ -76,6 +76,8 @@ def draft(given: Sequence[str]) -> Draft:
             configuration, or no part of a run could find another mistake.
     """
     rewritten, found = _rewritten(given)
+    if broken := own_files.mistakes(rewritten):
+        raise ConfigError([*found, *broken])
     head_knobs = [word for word in rewritten if words.key(word).startswith("head_norm.")]
     with _hydra():
         node, good, mistakes = _composed([word for word in rewritten if word not in head_knobs])
@@ -141,7 +143,7 @@ def _composed(body: list[str]) -> tuple[DictConfig | None, list[str], list[str]]
 
 def search_path() -> list[str]:
     """Return the word that tells Hydra of the user's own folder of choices, none where there is none."""
-    own = [QuotedString(f"file://{folder}", Quote.single).with_quotes() for folder in conf_dirs()[1:]]
+    own = [words.quoted(f"file://{folder}") for folder in conf_dirs()[1:]]
     return [f"hydra.searchpath=[{','.join(own)}]"] if own else []
 
 
@@ -158,9 +160,16 @@ def _finish(node: DictConfig, good: list[str], head_knobs: list[str]) -> list[st
     chosen = dict(node.hydra.runtime.choices)
     OmegaConf.set_struct(node, False)
     del node["hydra"]
+    chosen = {name.partition("@")[2] or name: path for name, path in chosen.items() if "hydra" not in name}
     node.choices = {
-        name.partition("@")[2] or name: choice for name, choice in chosen.items() if "hydra" not in name
+        name: path and path.removeprefix("./").removesuffix(".yaml") for name, path in chosen.items()
     }
+    found += [
+        f"{name}={path}: a choice is a name, without its folder"
+        for name, path in node.choices.items()
+        if path and "/" in path
+    ]
+    _expand_home(node)
     for group in BUILT:
         if OmegaConf.is_dict(node[group]):
             node[group].pop("_as_before_", None)
@@ -176,6 +185,16 @@ def _finish(node: DictConfig, good: list[str], head_knobs: list[str]) -> list[st
     if all(raw[name] is not None for name in DURATIONS):
         found += _preset_duration(node)
     return found
+
+
+def _expand_home(node: DictConfig) -> None:
+    """Put the home folder in the place of a leading `~`, wherever a path may stand."""
+    for name in node:
+        child = None if OmegaConf.is_interpolation(node, str(name)) else node[name]
+        if isinstance(child, DictConfig):
+            _expand_home(child)
+        elif isinstance(child, str) and child.partition("/")[0] == "~":
+            node[name] = str(Path(child).expanduser())
 
 
 def _set_norms(node: DictConfig, good: list[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
+from bnexp.composition.words import twice
 from bnexp.config import KNOBS
 from bnexp.errors import ConfigError, suggestion
 from bnexp.knobs import KEY, Knob, Range, described, knob
@@ -51,7 +52,7 @@ def eval_knobs(words: Sequence[str]) -> EvalKnobs:
         ConfigError: unknown keys, values of another type, or such as cannot work; holds all of them.
     """
     hints = get_type_hints(EvalKnobs)
-    problems: list[str] = []
+    problems = twice(words)
     values: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")

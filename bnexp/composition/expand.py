@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import random
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from itertools import product
 from typing import Any
 
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.errors import HydraException
 
 from bnexp.choices import GROUPS, groups
 from bnexp.composition.mistakes import first_line, parse
+from bnexp.composition.words import twice
 from bnexp.errors import ConfigError
+
+MOST = 100_000  # values of one range
 
 
 class Folders:
@@ -31,6 +37,7 @@ def expand(words: Sequence[str], paired: Sequence[Sequence[str]] = ()) -> list[l
             that list unequal numbers of values or none.
     """
     parsed, mistakes = parse(words)
+    mistakes = twice(words) + mistakes
     for word, override in parsed.items():
         override.config_loader = Folders()  # type: ignore[assignment]
         if override.is_sweep_override():
@@ -50,8 +57,43 @@ def _alternatives(override: Override) -> list[str]:
     """Return one word for each value."""
     key = override.get_key_element()
     if override.is_sweep_override():
-        return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        return [f"{key}={value}" for value in _values(override)]
     return [f"{key}={override.get_value_element_as_str()}"]
+
+
+def _values(override: Override) -> Iterator[str]:
+    """Yield the values of a list as words have them; those of a range as a person would write them.
+
+    Hydra adds its steps up in binary: `range(0.1,0.6,0.1)` would hold 0.30000000000000004, which no filter
+    that says 0.3 finds, and its last value could be the stop.
+    """
+    value = override.value()
+    if not isinstance(value, RangeSweep):
+        return iter(override.sweep_string_iterator())
+    numbers = decimal_range(value.start, value.stop, value.step)
+    if value.shuffle:
+        random.shuffle(numbers)
+    return map(str, numbers)
+
+
+def decimal_range(start: Any, stop: Any, step: Any) -> list[int] | list[float]:
+    """Return start, start + step, ... below `stop` (above it where step is negative), exact in decimal.
+
+    Raises:
+        ValueError: a step of 0, a number that is not finite, or more than MOST values.
+    """
+    # Nobody types more than 15 digits; what is beyond them Hydra's `sort` has left there.
+    first, end, by = (
+        Decimal(number) if isinstance(number, int) else Decimal(f"{number:.15g}")
+        for number in (start, stop, step)
+    )
+    if not (first.is_finite() and end.is_finite() and by.is_finite()) or by == 0:
+        raise ValueError("a range needs finite numbers and a step that is not 0")
+    count = max(0, math.ceil((end - first) / by))
+    if count > MOST:
+        raise ValueError(f"a range may have {MOST:,} values, got {count:,}: make its step larger")
+    whole = all(isinstance(number, int) for number in (start, stop, step))
+    return [int(first + by * index) if whole else float(first + by * index) for index in range(count)]
 
 
 def _together(lists: dict[str, list[str]], paired: Sequence[Sequence[str]]) -> list[list[tuple[str, ...]]]:
@@ -73,7 +115,7 @@ def _listless(word: str, override: Override) -> list[str]:
     if not override.is_discrete_sweep():
         return [f"{word}: a sweep needs values one by one, as in KEY=1,2 or KEY=range(0,3)"]
     try:
-        values = any(True for _ in override.sweep_string_iterator())
+        values = any(True for _ in _values(override))
     except (HydraException, ValueError) as error:
         return [f"{word}: {first_line(error)}"]
     return [] if values else [f"{word}: lists no value"]

@@ -22,6 +22,7 @@ Compose = Callable[[Sequence[str]], DictConfig]
 GRAMMAR = (
     r"token recognition|no viable|mismatched|missing|extraneous"  # a parser's words, about its own rules
 )
+NOTHING = ("none", "null", "no", "off", "false", "")  # what people write for no choice at all
 SWEPT = "several values need -m (a sweep)"
 
 
@@ -130,7 +131,10 @@ def _choice_mistake(word: str, override: Override, options: dict[str, str]) -> s
     if name in list(options):
         return None
     said = word.removeprefix("norm@")
-    hint = "; leave the word out for the default" if name is None else suggestion(str(name), options)
+    if str(name).lower() in NOTHING:
+        hint = " (did you mean none?)" if "none" in options else "; leave the word out for the default"
+    else:
+        hint = suggestion(str(name), options)
     return f"{said}: must be one of {', '.join(sorted(options))}{hint}"
 
 

@@ -15,6 +15,7 @@ from decimal import Decimal, InvalidOperation
 from bnexp.choices import GROUPS, groups
 from bnexp.errors import ConfigError
 
+HEAD_NORM = {"norm@head_norm": "head_norm"}  # Hydra's key and ours
 # What a norm alone depends on: the words of `bnexp check`.
 CHECK_KEYS = ("norm", "momentum", "decay", "eps", "convention", "device", "runs_dir")
 
@@ -23,11 +24,12 @@ def rewrite(words: Sequence[str]) -> list[str]:
     """Return `words` in Hydra's grammar.
 
     Raises:
-        ConfigError: a decay that is no number in [0, 1]; both decay and momentum; both epochs and steps; a
-            word that names code, removes a part, puts a choice elsewhere, or belongs to bnexp or Hydra.
+        ConfigError: a key that stands twice; a decay that is no number in [0, 1]; both decay and momentum;
+            both epochs and steps; a number with zeros before it; a word that names code, removes a part, puts
+            a choice elsewhere, or belongs to bnexp or Hydra.
     """
     keys = {key(word) for word in words}
-    found = []
+    found = twice(words)
     if {"decay", "momentum"} <= keys:
         found.append("give momentum or decay, not both: decay=0.99 is momentum=0.01")
     given = [word for word in words if key(word) in ("epochs", "steps") and value(word) != "null"]
@@ -45,6 +47,17 @@ def rewrite(words: Sequence[str]) -> list[str]:
     return rewritten + _other_duration(rewritten)
 
 
+def twice(words: Sequence[str]) -> list[str]:
+    """Return a line for each key that several words give: which of them is meant cannot be known."""
+    given: dict[tuple[str, bool], list[str]] = {}
+    for word in words:
+        if not word.startswith("~"):  # refused in any case
+            # a choice and a mapping of its knobs go together: norm=custom norm={momentum:0.5}
+            name = (HEAD_NORM.get(key(word), key(word)), value(word).startswith("{"))
+            given.setdefault(name, []).append(word)
+    return [f"give {name} once, got {' '.join(each)}" for (name, _), each in given.items() if len(each) > 1]
+
+
 def key(word: str) -> str:
     """Return the key of `KEY=VALUE`, without Hydra's leading + and ~."""
     return word.partition("=")[0].lstrip("+~")
@@ -56,6 +69,10 @@ def value(word: str) -> str:
 
 def _refuse(word: str) -> None:
     name = key(word)
+    if name not in GROUPS and re.match(r"[-+]?0\d", value(word)):
+        raise ConfigError(
+            f"{word}: write numbers without zeros before them; a text of digits is put in quotes of its own"
+        )
     if word.startswith("~"):
         raise ConfigError(f"{word}: a run needs all of its configuration; GROUP=none switches a norm off")
     if re.split(r"[./@]", name)[0] == "hydra":
@@ -86,7 +103,21 @@ def _rewrite_one(word: str) -> str:
     if key(word) == "decay":
         return f"momentum={','.join(_momentum(part) for part in value(word).split(','))}"
     plain = word.lstrip("+")
+    name, text = key(plain), value(plain)
+    if name.removeprefix("norm@") in GROUPS:  # each choice has one name, however its file may be called
+        text = ",".join(part.removeprefix("./").removesuffix(".yaml") for part in text.split(","))
+    elif re.match(r"~(/|$)", text):
+        text = quoted(text)  # Hydra's grammar has no such sign
+    plain = f"{name}={text}" if "=" in plain else plain
     return f"norm@{plain}" if plain.startswith("head_norm=") else plain
+
+
+def quoted(text: str) -> str:
+    """Return a text as Hydra's grammar has it, whatever letters it holds."""
+    # Here and not above: answers to TAB read these words without Hydra.
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def _momentum(decay: str) -> str:

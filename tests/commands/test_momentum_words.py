@@ -152,7 +152,7 @@ def test_lists_pair_with_shorthands_and_trial_files_may_hold_them(bnexp: Any, tm
     words = ("momentum=0.1,0.5", "eps=1e-3,1e-4", "--pair", "momentum,eps", f"runs_dir={tmp_path}")
     assert "2 jobs" in bnexp("train", "-m", *QUICK, *words, "--print-trials")
     table = tmp_path / "trials.csv"
-    table.write_text("momentum,norm.momentum,decay\n0.5,,\n,0.5,\n,,0.5\n0.1,0.5,\n,,\n")
+    table.write_text("momentum,norm.momentum,decay\n0.5,,\n,0.5,\n,,0.5\n0.1,0.5,\n0.1,,\n")
     out = bnexp("train", "--trials", str(table), *QUICK, f"runs_dir={tmp_path}", "--print-trials")
     assert "2 jobs" in out and out.count("dropped:") == 3
 

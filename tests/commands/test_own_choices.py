@@ -107,7 +107,7 @@ def test_a_sweep_finds_it(
         ("_target_: mynorms.Mine\nscale: 1.0\n", "norm._partial_ must be true in its YAML, got null"),
         ("_target_: mynorms.Mine\n_partial_: true\n_args_: [1]\n", "norm has no knob '_args_'"),
         ("scale: 1.0\n", "norm must be a choice with a _target_"),
-        ("", "norm must be a choice with a _target_"),
+        ("", "bnexp_conf/norm/mine.yaml says nothing: a choice names what is built, as `_target_"),
         ("- 1\n", "norm must be a choice with a _target_, got [1]"),
         ("3\n", "norm=mine: "),
         ("a: [1\n", "mine.yaml, line 2: "),

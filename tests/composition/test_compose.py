@@ -215,11 +215,6 @@ def test_a_preset_with_both_durations_is_a_mistake(preset: Any) -> None:
     assert compose(["experiment=own"]).problems == ["experiment/own.yaml must give epochs or steps, not both"]
 
 
-def test_the_last_of_two_equal_words_wins() -> None:
-    assert composed("norm=none", "norm=group").choices["norm"] == "group"
-    assert composed("seed=1", "seed=2").seed == 2
-
-
 def test_an_interpolation_follows_another_knob() -> None:
     assert composed("eval_batch_size=${batch_size}", "batch_size=32").eval_batch_size == 32
     assert composed("head_norm.eps=${norm.eps}", "norm.eps=0.5").head_norm["eps"] == 0.5
@@ -392,3 +387,56 @@ def test_a_mistake_in_a_preset_is_told_in_one_line(preset: Any, body: str, said:
     assert len(lines) == 1
     assert said in lines[0]
     assert "\n" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("norm=custom.yaml", "custom"),
+        ("norm='none'", "none"),
+        ("norm=./group", "group"),
+        ('norm="none"', "none"),
+    ],
+)
+def test_a_choice_is_recorded_under_its_one_name(typed: str, name: str) -> None:
+    choices = compose([typed], []).config.choices
+    assert (choices["norm"], choices["head_norm"]) == (name, name)
+
+
+@pytest.mark.parametrize("word", ["norm=null", "norm=no", "norm=None", "norm=", "norm=off", "norm=false"])
+def test_no_choice_is_called_none(word: str) -> None:
+    for each in (word, f"head_{word}"):
+        (line,) = mistakes_of(each)
+        assert line.startswith(f"{each}: must be one of ") and line.endswith(" (did you mean none?)")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("seed=1", "seed=2"), "give seed once, got seed=1 seed=2"),
+        (("seed=1", "+seed=1"), "give seed once, got seed=1 +seed=1"),
+        (
+            ("head_norm=none", "norm@head_norm=group"),
+            "give head_norm once, got head_norm=none norm@head_norm=group",
+        ),
+        (("norm.momentum=0.1", "norm=custom", "norm.momentum=0.2"), "give norm.momentum once, got"),
+        (("seed=010",), "seed=010: write numbers without zeros before them"),
+        (("optimizer.lr=-00.1",), "optimizer.lr=-00.1: write numbers without zeros before them"),
+        (("norm=../norm/custom",), "norm=../norm/custom: a choice is a name, without its folder"),
+    ],
+)
+def test_what_could_mean_two_things_is_refused(words: tuple[str, ...], said: str) -> None:
+    (line,) = mistakes_of(*words)
+    assert line.startswith(said)
+
+
+def mistakes_of(*words: str) -> list[str]:
+    try:
+        return list(compose(words, []).problems)
+    except ConfigError as error:
+        return error.problems
+
+
+@pytest.mark.parametrize("word", ["runs_dir=~/x", 'runs_dir="~/x"', "runs_dir='~/x'"])
+def test_the_home_folder_is_put_in(word: str) -> None:
+    assert compose([word], []).config.runs_dir == str(Path("~/x").expanduser())

@@ -34,6 +34,12 @@ def test_no_list_at_all_is_one_job() -> None:
         ("seed=range(0,3)", ["0", "1", "2"]),
         ("seed=range(0,6,2)", ["0", "2", "4"]),
         ("seed=choice(4,7)", ["4", "7"]),
+        ("optimizer.lr=range(0.1,0.6,0.1)", ["0.1", "0.2", "0.3", "0.4", "0.5"]),
+        ("optimizer.lr=range(0,1,0.3)", ["0.0", "0.3", "0.6", "0.9"]),
+        ("optimizer.lr=range(1,0,-0.25)", ["1.0", "0.75", "0.5", "0.25"]),
+        ("optimizer.lr=range(1e-4,4e-4,1e-4)", ["0.0001", "0.0002", "0.0003"]),
+        ("optimizer.lr=sort(range(0.1,0.4,0.1),reverse=true)", ["0.3", "0.2", "0.1"]),
+        ("momentum=range(0.7,1.0,0.1)", ["0.7", "0.8", "0.9"]),
         ("seed=sort(3,1,2)", ["1", "2", "3"]),
         ("optimizer.betas=[0.9,0.99],[0.8,0.9]", ["[0.9,0.99]", "[0.8,0.9]"]),
     ],
@@ -73,7 +79,7 @@ def test_words_beyond_hydras_grammar_are_swept_too(words: list[str], jobs: list[
         ("seed=range(3,0)", "lists no value"),
         ("norm=glob(zzz*)", "lists no value"),
         ("seed=glob(*)", "lists no value"),
-        ("seed=range(1,5,0)", "must not be zero"),
+        ("seed=range(1,5,0)", "a step that is not 0"),
         ("seed=interval(0,1)", "values one by one"),
         ("seed=choice()", "cannot be read"),
         ("batch_size", "cannot be read"),
@@ -84,7 +90,7 @@ def test_words_beyond_hydras_grammar_are_swept_too(words: list[str], jobs: list[
 )
 def test_a_sweep_of_nothing_is_a_mistake(word: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        expand(["seed=1,2", word])
+        expand(["epochs=1,2", word])
     (line,) = caught.value.problems
     assert repr(word) in line or word in line
     assert said in line
@@ -92,5 +98,23 @@ def test_a_sweep_of_nothing_is_a_mistake(word: str, said: str) -> None:
 
 def test_every_unreadable_word_is_told() -> None:
     with pytest.raises(ConfigError) as caught:
-        expand(["é=1", "norm=custom,none", "seed=range(3,0)", "seed"])
+        expand(["é=1", "norm=custom,none", "seed=range(3,0)", "epochs"])
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize("tenths", range(1, 30))
+def test_a_range_is_what_counting_in_decimals_gives_and_never_holds_its_stop(tenths: int) -> None:
+    jobs = expand([f"optimizer.lr=range(0,{tenths / 10},0.1)"])
+    assert jobs == [[f"optimizer.lr={index / 10}"] for index in range(tenths)]
+
+
+@pytest.mark.parametrize("word", ["a=range(0,1,0)", "a=range(0,inf)", "a=range(0,1e9,1)", "a=range(1,0)"])
+def test_a_range_without_end_or_values_is_one_line(word: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        expand([word])
+    assert len(raised.value.problems) == 1
+
+
+def test_a_key_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(ConfigError, match="give seed once, got seed=0,1 seed=3"):
+        expand(["seed=0,1", "seed=3"])
