@@ -20,11 +20,26 @@ def write_text(path: Path, text: str) -> None:
 def write(path: Path, fill: Callable[[IO[bytes]], object], *, keep: Path | None = None) -> None:
     """Replace `path` by what `fill` writes; a reader sees the old file or the new one.
 
+    A device or a pipe of that name is written into.
+
     Args:
         keep: a name that the old file then has, in place of what had it.
     Raises:
-        OSError: the folder cannot be written; the old file stays as it was.
+        OSError: the folder cannot be written, or the disk is full; the old file stays as it was.
     """
+    try:
+        _write(path, fill, keep)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object], keep: Path | None) -> None:
+    if not path.is_symlink() and path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as file:
+            fill(file)
+        return
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with draft.open("wb") as file:
@@ -40,6 +55,14 @@ def write(path: Path, fill: Callable[[IO[bytes]], object], *, keep: Path | None 
             draft.unlink()
     sync_folder(path.parent)
     sweep(path.parent, path.name)
+
+
+def target(path: Path) -> Path:
+    """Return the file that a person means by a path of his own, who may have linked it.
+
+    Links inside a run's folder are replaced instead: the folder may be someone else's.
+    """
+    return Path(os.path.realpath(path))
 
 
 def sync_folder(folder: Path) -> None:

@@ -25,13 +25,14 @@ from bnexp.commands.options import (
     Top,
     Uncorrected,
 )
-from bnexp.commands.streams import ignore_closed_pipes
+from bnexp.commands.streams import lost, outlive_streams
 from bnexp.completion.installation import SHELLS
 from bnexp.composition.eval_words import EVAL_KNOBS
-from bnexp.errors import BnexpError, ConfigError
+from bnexp.errors import BnexpError, ConfigError, StorageError
 from bnexp.figures.catalog import FIGURES
 from bnexp.metrics import COMPARED
 
+TRAINING = (["train"], ["resume"])
 SHELL = f"[{'|'.join(SHELLS)}]"
 
 
@@ -326,9 +327,17 @@ def show(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the verb and exit: 0 done, 1 a bug or a failed run, 2 a user's mistake, 130 interrupted."""
-    ignore_closed_pipes()
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    """Run the verb and exit: 0 done, 1 a bug, a failed run, a full disk, 2 a user's mistake, 130 interrupted.
+
+    Where standard output cannot be written, a run is trained all the same; what only prints has failed.
+    """
+    outlive_streams()
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    code, unprinted = run(words), lost()
+    if unprinted is not None:
+        complain([f"standard output cannot be written ({unprinted.strerror})"])
+        code = code or words[:1] not in TRAINING
+    sys.exit(int(code))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -343,7 +352,11 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = command.main(list(arguments), prog_name="bnexp", standalone_mode=False)
     except BnexpError as error:
-        return complain(str(error).splitlines())
+        return complain(str(error).splitlines(), error.code)
+    except OSError as error:
+        # of the file system; the bugs among them are found by the file's name
+        reason = error.strerror or str(error)
+        return complain([f"{error.filename}: {reason}" if error.filename else reason], StorageError.code)
     except KeyboardInterrupt:
         complain(["interrupted"])
         return 130
@@ -358,7 +371,7 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
-def complain(lines: Sequence[str]) -> int:
+def complain(lines: Sequence[str], code: int = 2) -> int:
     for line in lines:
         print(f"bnexp: {line}", file=sys.stderr)
-    return 2
+    return code

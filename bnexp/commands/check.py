@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from bnexp.atomic import write_text
+from bnexp import atomic
 from bnexp.choices import groups
 from bnexp.composition import words as grammar
 from bnexp.composition.compose import compose
@@ -19,7 +19,7 @@ from bnexp.composition.expand import expand
 from bnexp.config import TrainConfig
 from bnexp.display import parity as tables
 from bnexp.engine.device import choose, describe, environment
-from bnexp.errors import ConfigError
+from bnexp.errors import ConfigError, unwritable
 from bnexp.experiment.pieces import make
 from bnexp.parity import matrix
 from bnexp.parity.specimen import Subject
@@ -40,6 +40,13 @@ def check(words: Sequence[str], plugins: Sequence[str], *, file: str | None, com
     configs = _configs(words, plugins)
     device = _device(configs)
     kept = Path(file) if file is not None else Path(configs[0].runs_dir) / FILE
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        told = f"--json must be in a folder that can be written, {kept.parent} is not ({error.strerror})"
+        raise unwritable(kept.parent, error, told) from error
+    if kept.is_dir():
+        raise ConfigError(f"--json must name a file, {kept} is a folder")
     subjects = [_subject(config) for config in configs]
     checks = {**matrix.CHECKS, **(matrix.COMPILED_CHECKS if compiled else {})}
     console = Console()
@@ -50,8 +57,7 @@ def check(words: Sequence[str], plugins: Sequence[str], *, file: str | None, com
     tables.matrix(console, cells)
     tables.details(console, cells)
     found = {"device": describe(device), "torch": torch.__version__, **matrix.summary(cells)}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_text(kept, json.dumps(found, indent=1) + "\n")
+    atomic.write_text(atomic.target(kept), json.dumps(found, indent=1) + "\n")
     counted = f"{found['passed']} pass, {found['failed']} fail, {found['not_applicable']} not applicable"
     console.print(f"{counted}; every cell: {kept}", soft_wrap=True, highlight=False, markup=False)
     return 1 if found["failed"] else 0

@@ -10,7 +10,7 @@ from pathlib import Path
 from bnexp import atomic
 from bnexp.analysis.query import answers
 from bnexp.commands.compare import CompareOptions, compared
-from bnexp.errors import ConfigError
+from bnexp.errors import BnexpError, ConfigError, unwritable
 from bnexp.metrics import COMPARED
 
 ENDING = ".html"
@@ -24,7 +24,7 @@ def report(
     Args:
         output: the HTML file; the others have its name and .md, .json, and the folder _files for figures.
     Raises:
-        CheckpointError, ConfigError: as `bnexp compare`; or `output` cannot be written.
+        BnexpError: as `bnexp compare`; or `output` cannot be written.
     """
     path = Path(output)
     if path.suffix != ENDING:
@@ -80,10 +80,11 @@ def _write(texts: Mapping[Path, str]) -> None:
     for path, text in texts.items():
         _make(path.parent)
         try:
-            atomic.write_text(path, text)
+            atomic.write_text(atomic.target(path), text)
         except OSError as error:
             raise _unwritable(path, error) from error
 
 
-def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"-o must be in a folder that can be written, {path} is not ({error.strerror})")
+def _unwritable(path: Path, error: OSError) -> BnexpError:
+    told = f"-o must be in a folder that can be written, {path} is not ({error.strerror})"
+    return unwritable(path, error, told)

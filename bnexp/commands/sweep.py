@@ -193,6 +193,6 @@ def _say_what_next(recorded: Sweep, statuses: Mapping[int, str], console: Consol
     lines = [f"{left} of {len(statuses)} jobs are left; go on with: bnexp resume {recorded.name}{at_a_time}"]
     for line in lines if left else [f"bnexp {verb} {recorded.name}" for verb in ("compare", "report", "tb")]:
         console.print(line, highlight=False, soft_wrap=True)
-    if "failed" in statuses.values():
-        return 1
-    return 130 if stopped else 0
+    if stopped and "failed" not in statuses.values():
+        return 130
+    return 1 if left else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from bnexp.errors import ConfigError
+from bnexp import atomic
+from bnexp.errors import ConfigError, unwritable
 from bnexp.runs.directory import finite
 from bnexp.runs.reading import leaves
 
@@ -34,7 +36,7 @@ def write_one(row: Mapping[str, Any], form: Form) -> None:
     """Write one row as `write` does, in JSON without a list around it, indented.
 
     Raises:
-        ConfigError: the CSV file cannot be written.
+        ConfigError, StorageError: the CSV file cannot be written.
     """
     if form.json:
         print(json.dumps(finite(row), indent=1, allow_nan=False))
@@ -53,11 +55,16 @@ def write(rows: Sequence[Mapping[str, Any]], form: Form) -> None:
     elif form.csv == "-":
         _table(rows, sys.stdout)
     elif form.csv is not None:
+        text = io.StringIO()
+        _table(rows, text)
         try:
-            with Path(form.csv).open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-                _table(rows, file)
+            atomic.write(
+                atomic.target(Path(form.csv)),
+                lambda file: file.write(text.getvalue().encode(errors="backslashreplace")),
+            )
         except OSError as error:
-            raise ConfigError(f"--csv {form.csv} cannot be written ({error.strerror})") from error
+            told = f"--csv {form.csv} cannot be written ({error.strerror})"
+            raise unwritable(form.csv, error, told) from error
 
 
 def _json(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from bnexp.runs.directory import RunDirectory
 from bnexp.telemetry.custom_scalars import layout
 from bnexp.telemetry.event_file import EventFile
 from bnexp.telemetry.hparams import knobs, session_start, take_back_end
-from bnexp.telemetry.jsonl import MetricsFile
+from bnexp.telemetry.jsonl import MetricsFile, closed_on_error
 from bnexp.telemetry.pages import config_page, confusion, confusion_image, input_images
 from bnexp.telemetry.run_writer import RunWriter
 
@@ -27,9 +27,10 @@ class Recording:
         self._config = config
         metrics = MetricsFile(directory.metrics_file, start.step, start.metrics)
         self.lost = metrics.lost
-        if start.step is not None:
-            take_back_end(directory.path)
-        self._board = EventFile(directory.path, start=start.step or 0)
+        with closed_on_error(metrics):
+            if start.step is not None:
+                take_back_end(directory.path)
+            self._board = EventFile(directory.path, start=start.step or 0)
         self.writer = RunWriter(metrics, self._board, start.events)
 
     def open_pages(self, parts: Parts, command: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from bnexp.engine.divergence import Divergence
 from bnexp.engine.evaluate import evaluate
 from bnexp.engine.fit import Fit, Plan, fit
 from bnexp.engine.interrupt import stoppable
+from bnexp.errors import BnexpError, StorageError
 from bnexp.evaluation import three_way
 from bnexp.experiment import assembly, going_on, result
 from bnexp.experiment.assembly import Parts
@@ -122,11 +123,33 @@ def run(
 
     Args:
         command: what makes this run again; None is the command line of this process.
+    Raises:
+        StorageError: the disk is full, or the folder is gone; a run that has not begun leaves no folder.
     """
+    try:
+        return _run(experiment, directory, progress, resumed, command or result.command())
+    except BnexpError:
+        raise
+    except OSError as error:
+        if not resumed and not directory.config_file.exists():
+            ownership.discard(directory)
+        raise _lost(directory, error) from error
+
+
+def _lost(directory: RunDirectory, error: OSError) -> StorageError:
+    """Return the line for a run whose files can no more be written."""
+    what = f"{error.filename or directory.path} cannot be written ({error.strerror or error})"
+    if directory.config_file.exists():
+        what += f": what was written before is kept, go on by `bnexp resume {directory.path}`"
+    return StorageError(what)
+
+
+def _run(
+    experiment: Experiment, directory: RunDirectory, progress: Progress, resumed: bool, command: str
+) -> Outcome:
     # Here and not above, as Recording below: `bnexp doctor` and `eval` train nothing and need no TensorBoard.
     from bnexp.telemetry.hparams import end_session
 
-    command = command or result.command()
     config, steps_per_epoch = experiment.config, experiment.parts.batches.steps_per_epoch
     with directory.lock(), _logging_to(directory.log_file):
         checkpoints, start = _begin(experiment, directory, resumed)
@@ -156,10 +179,11 @@ def run(
             outcome = result.outcome(experiment.state, steps_per_epoch, status, divergence)
             outcome.metrics |= metrics
             outcome.details |= details
-            end_session(directory.path, status)
-            directory.write_result(result.content(config, experiment.parts, outcome, command))
-            if status in ANSWERED:
-                directory.previous_file.unlink(missing_ok=True)
+            with suppress(OSError) if "error" in details else nullcontext():  # the first one is told
+                end_session(directory.path, status)
+                directory.write_result(result.content(config, experiment.parts, outcome, command))
+                if status in ANSWERED:
+                    directory.previous_file.unlink(missing_ok=True)
             log.info("%s at step %d%s", status, outcome.step, f": {divergence}" if divergence else "")
     return outcome
 
@@ -287,7 +311,7 @@ def _comparison(config: TrainConfig, parts: Parts) -> Callable[[int], dict[str, 
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Send what bnexp logs to `path`."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = log.level
     log.addHandler(handler)
@@ -297,4 +321,11 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that loses lines where the disk is full; logging's own prints a traceback for each."""
+
+    def handleError(self, record: logging.LogRecord) -> None: ...

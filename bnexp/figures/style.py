@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bnexp.errors import ConfigError
+from bnexp import atomic
+from bnexp.errors import ConfigError, unwritable
 
 WIDTH_IN = 6.5
 LEGEND_LINE_IN = 0.17
@@ -120,15 +121,16 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure; the same figure gives the same bytes.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError, StorageError: the folder cannot be written.
     """
     ending = file_format(path)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=ending, metadata=ENDINGS[ending])
     try:
-        figure.savefig(path, format=ending, metadata=ENDINGS[ending])
+        atomic.write(atomic.target(path), lambda file: file.write(drawn.getbuffer()))
     except OSError as error:
-        raise ConfigError(
-            f"the figure's folder must exist and be writable, {path} is not ({error.strerror})"
-        ) from error
+        told = f"the figure's folder must exist and be writable, {path} is not ({error.strerror})"
+        raise unwritable(path, error, told) from error
 
 
 def svg(figure: Figure) -> str:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from bnexp import atomic
-from bnexp.errors import CheckpointError, ConfigError
+from bnexp.errors import BnexpError, CheckpointError, ConfigError
+from bnexp.errors import unwritable as cannot_write
 from bnexp.runs import lock
 from bnexp.runs.identity import slug
 from bnexp.statuses import ANSWERED, RESUMABLE
@@ -96,12 +97,14 @@ class RunDirectory:
         """Write eval.json, as result.json is written.
 
         Raises:
-            CheckpointError: the folder cannot be written.
+            ConfigError, StorageError: the folder cannot be written.
         """
         try:
             atomic.write_text(self.eval_file, _json(found))
         except OSError as error:
-            raise CheckpointError(f"{self.eval_file} cannot be written ({error.strerror})") from error
+            raise cannot_write(
+                self.eval_file, error, f"{self.eval_file} cannot be written ({error.strerror})"
+            ) from error
 
     def read_result(self) -> dict[str, Any] | None:
         """Return what result.json holds, None where there is none.
@@ -199,11 +202,10 @@ def standing(run: RunDirectory, result: Mapping[str, Any] | None) -> str:
     return ended if os.path.isfile(run.config_file) else "broken"
 
 
-def unwritable(knob: str, path: Path, error: OSError) -> ConfigError:
+def unwritable(knob: str, path: Path, error: OSError) -> BnexpError:
     """Return the error for a folder that cannot be written."""
-    return ConfigError(
-        f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
-    )
+    told = f"{knob} must be a folder that can be written, {path} is not ({error.strerror}): choose another"
+    return cannot_write(path, error, told)
 
 
 def _json(content: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from bnexp.errors import CheckpointError
+from bnexp.errors import FULL, CheckpointError
 
 PATIENCE_S = 0.2  # longer than `is_held` looks in any other process
 
@@ -24,6 +24,7 @@ def hold(path: Path) -> Iterator[None]:
 
     Raises:
         CheckpointError: another process holds it, or the folder cannot be written or locked.
+        OSError: the disk is full.
     """
     with _open(path) as file:
         if not _acquire(file.fileno(), path):
@@ -55,6 +56,8 @@ def _open(path: Path) -> TextIO:
     try:
         return path.open("a+")
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise CheckpointError(
             f"a run in use must be writable, {path.parent} is not ({error.strerror}): copy it elsewhere"
         ) from error

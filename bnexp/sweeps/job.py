@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from bnexp.errors import BnexpError
 from bnexp.protocols import Outcome
 from bnexp.runs import sweeps
 from bnexp.runs.directory import RunDirectory, status
+from bnexp.runs.ownership import discard
 from bnexp.runs.sweeps import Sweep
 from bnexp.statuses import is_open
 from bnexp.sweeps.gpus import gpus_to_share, see_one_of
@@ -58,16 +61,27 @@ class RunJob:
         try:
             with stopping_with(sweep):
                 ended = _run(sweep, job)
-        except BnexpError as error:
+        except (BnexpError, OSError) as error:
             ended = "failed"
-            sweep.add(job, "failed", detail=str(error))
+            _record_failure(sweep, job, str(error))
         except Exception as error:
             ended = "failed"
             traceback.print_exc()
-            sweep.add(job, "failed", detail=traceback.format_exception_only(error)[-1].strip())
+            _record_failure(sweep, job, traceback.format_exception_only(error)[-1].strip())
         if ended == "interrupted" or (ended == "failed" and self.fail_fast):
-            sweep.stop_file.touch()
+            with suppress(OSError):
+                sweep.stop_file.touch()
         return ended
+
+
+def _record_failure(sweep: Sweep, job: int, detail: str) -> None:
+    """Record that a job has failed, or say so here where the record cannot be written."""
+    try:
+        sweep.add(job, "failed", detail=detail)
+    except OSError as error:
+        told, reason = f"job {job + 1} of {sweep.name} failed: {detail}", error.strerror or str(error)
+        also = "" if reason in detail else f"; nor can the sweep's record be written ({reason})"
+        print(f"bnexp: {told}{also}", file=sys.stderr)
 
 
 def _run(sweep: Sweep, job: int) -> str:
@@ -89,7 +103,12 @@ def _train(sweep: Sweep, job: int, earlier: RunDirectory | None, text: str) -> s
     going_on = earlier is not None and earlier.has_checkpoint
     with experiment.prepared(composition, in_sweep=True, going_on=going_on) as ready:
         directory = earlier or experiment.new_directory(ready.config)
-        sweep.add(job, "started", directory.path.resolve())
+        try:
+            sweep.add(job, "started", directory.path.resolve())
+        except OSError:
+            if earlier is None:
+                discard(directory)
+            raise
         outcome = experiment.run(
             ready, directory, Quiet(), resumed=earlier is not None, command=sweep.command(job)
         )

@@ -22,6 +22,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
 from bnexp.protocols import Measurement
+from bnexp.telemetry.jsonl import closed_on_error
 from bnexp.telemetry.summaries import of_histograms
 
 VERSION = "brain.Event:2"
@@ -50,10 +51,11 @@ class EventFile:
         self._written, self._bytes = hashlib.sha256(), 0
         self._flush_s, self._flushed_at = flush_s, time.monotonic()
         self._rows: dict[tuple[str, ...], _Row] = {}
-        self._write(Event(file_version=VERSION))
-        if start is not None:
-            self._write(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
-        self.flush()
+        with closed_on_error(self._file):
+            self._write(Event(file_version=VERSION))
+            if start is not None:
+                self._write(Event(step=start, session_log=SessionLog(status=SessionLog.START)))
+            self.flush()
 
     def write(self, step: int, measurement: Measurement) -> None:
         """Write what was measured at `step`; a histogram that counts nothing is left out."""

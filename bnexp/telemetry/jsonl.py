@@ -6,16 +6,33 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import orjson
 
 from bnexp.errors import CheckpointError
 
+
+class SupportsClose(Protocol):
+    def close(self) -> None: ...
+
+
 NOTHING: Mapping[str, Any] = {"bytes": 0, "rows": 0, "sha256": hashlib.sha256().hexdigest(), "row": ""}
 FLUSH_S = 1  # a killed run loses no more rows than this, and a reader lags no more
+
+
+@contextmanager
+def closed_on_error(file: SupportsClose) -> Iterator[None]:
+    """Close a file that something goes wrong with: left to the interpreter, a full disk is told once more."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            file.close()
+        raise
 
 
 class MetricsFile:
@@ -52,10 +69,11 @@ class MetricsFile:
             self._file: BinaryIO = path.open("x+b")
         else:
             self._file = path.open("r+b")
-        if resume_step is not None and mark is not None:
-            self._go_back_to(mark, path, resume_step)
-        elif resume_step is not None:
-            self._take([_row(line) for line in self._sound_lines(path, resume_step)], resume_step)
+        with closed_on_error(self._file):
+            if resume_step is not None and mark is not None:
+                self._go_back_to(mark, path, resume_step)
+            elif resume_step is not None:
+                self._take([_row(line) for line in self._sound_lines(path, resume_step)], resume_step)
 
     def put(self, row: Mapping[str, Any]) -> None:
         """Write `row`, with its `step`, in place of the row of that step or after all others.
@@ -140,7 +158,6 @@ class MetricsFile:
         for number, line in enumerate(lines, start=1):
             row = _parse(line)
             if row is None and number < len(lines):
-                self._file.close()
                 raise CheckpointError(f"{path} line {number} must be a row of metrics: delete that line")
             if row is None or row["step"] > step:
                 return lines[: number - 1]
