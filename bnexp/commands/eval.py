@@ -40,7 +40,7 @@ def evaluate(reference: str, words: Sequence[str], runs_dir: str, plugins: Seque
     """
     knobs = eval_knobs(words)
     directory = open_run(find(reference, Path(runs_dir)))
-    config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
+    config = restore(directory.read_config(), plugins)
     which = knobs.checkpoint or _worth_evaluating(directory, config)
     file = _checkpoint(directory, which)
     if knobs.save is not None:

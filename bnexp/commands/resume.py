@@ -41,7 +41,7 @@ def _finish(directory: RunDirectory, plugins: Sequence[str]) -> int:
     ended = status(directory)
     if ended in ANSWERED:
         raise CheckpointError(f"{directory.path} is {ended}: there is nothing to resume")
-    config = restore(directory.config_file.read_text(encoding="utf-8"), plugins)
+    config = restore(directory.read_config(), plugins)
     going_on = directory.has_checkpoint
     with experiment.prepared(Composition(config, [], []), going_on=going_on) as ready:
         return watched(ready, directory, resumed=True)

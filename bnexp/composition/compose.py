@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnexp import config as schema
+from bnexp import plain_files
 from bnexp.choices import BUILT
 from bnexp.compatibility import completed
 from bnexp.composition import targets, words
@@ -57,13 +58,16 @@ def restore(text: str, plugins: Sequence[str] = ()) -> TrainConfig:
     """Read a run's `config.yaml` back, of an earlier version too; what it may build is checked again."""
     targets.import_plugins(plugins)
     try:
-        if not isinstance(yaml.safe_load(text), Mapping):
+        if not isinstance(plain_files.from_yaml(text), Mapping):
             raise CheckpointError("config.yaml must hold a configuration, with a value for each key")
         recorded: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         node = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.create(completed(recorded)))
         config = OmegaConf.to_object(node)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise CheckpointError(f"config.yaml does not fit this version of bnexp: {keyed(error)}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"config.yaml must hold a configuration: {reason}") from error
     assert isinstance(config, TrainConfig)
     misfits = _binding(config, plugins)
     wrong = schema.problems(config) + [line for lines in misfits.values() for line in lines]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ def exclusive(path: Path, waiting: str) -> Iterator[None]:
     Raises:
         OSError: the file cannot be created or its file system has no locks.
     """
+    import fcntl  # which not every system has
+
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
+from bnexp import plain_files
 from bnexp.data.findings import Kind
 
 # Pictures made of pixels: of Pillow's other formats EPS runs a program, and ICO holds one in many sizes.
@@ -101,7 +102,7 @@ def formats() -> tuple[str, ...]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     # Not by its name, by which Pillow 13 maps it into memory and mixes up the sides of a turned TIFF.
-    with path.open("rb") as file, Image.open(file, formats=formats()) as image:
+    with plain_files.opened(path) as file, Image.open(file, formats=formats()) as image:
         yield image
 
 
@@ -167,7 +168,7 @@ def _transparent_colour(image: Image.Image, path: Path) -> np.ndarray:
     """
     given, depth = np.asarray(image.info["transparency"], dtype=np.int64), 8
     if image.format == "PNG":
-        with path.open("rb") as file:
+        with plain_files.opened(path) as file:
             depth = file.read(25)[24]  # signature 8, length and name of IHDR 8, width 4, height 4
     if depth > 8:
         raise ValueError("its transparent colour has 16 bits a channel: save it with an alpha channel")

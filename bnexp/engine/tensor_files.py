@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnexp import plain_files
 from bnexp.errors import CheckpointError
 
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # torch's magic number before 1.6, pickled
@@ -66,7 +67,7 @@ def read(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         CheckpointError: the file is missing, cut short, of another kind, or holds objects of other classes.
     """
     try:
-        with path.open("rb") as file:
+        with plain_files.opened(path) as file:
             head = file.read(512)
         size = path.stat().st_size
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnexp import atomic
+from bnexp import atomic, plain_files
 from bnexp.errors import BnexpError, CheckpointError, ConfigError
 from bnexp.errors import unwritable as cannot_write
 from bnexp.runs import lock
@@ -85,6 +85,18 @@ class RunDirectory:
         """
         return lock.hold(self.lock_file)
 
+    def read_config(self) -> str:
+        """Return the text of config.yaml.
+
+        Raises:
+            CheckpointError: it cannot be read, or is no text.
+        """
+        try:
+            return plain_files.read_text(self.config_file)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"{self.config_file} cannot be read ({reason})") from error
+
     def write_config(self, text: str) -> None:
         """Write config.yaml, whole or not at all."""
         atomic.write_text(self.config_file, text)
@@ -113,7 +125,10 @@ class RunDirectory:
             CheckpointError: the file is not an object with a known status.
         """
         try:
-            result = json.loads(self.result_file.read_bytes(), parse_constant=lambda _: None)
+            result = json.loads(
+                plain_files.read_bytes(self.result_file, plain_files.MOST_BYTES),
+                parse_constant=lambda _: None,
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnexp import plain_files
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
 
@@ -76,7 +77,7 @@ def _events(path: Path) -> Iterator[Any]:
     from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
 
     try:
-        content = memoryview(path.read_bytes())
+        content = memoryview(plain_files.read_bytes(path))
         for record in _records(content):
             yield Event.FromString(record)
     except OSError as error:

@@ -1,8 +1,11 @@
-"""One process at a time uses a run: an advisory lock that the system frees when its holder dies."""
+"""One process at a time uses a run: an advisory lock that the system frees when its holder dies.
+
+`fcntl` is imported where a lock is used, so that what only reads runs also works on systems without it.
+"""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import socket
 import time
@@ -11,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from bnexp import plain_files
 from bnexp.errors import FULL, CheckpointError
 
 PATIENCE_S = 0.2  # longer than `is_held` looks in any other process
@@ -26,6 +30,10 @@ def hold(path: Path) -> Iterator[None]:
         CheckpointError: another process holds it, or the folder cannot be written or locked.
         OSError: the disk is full.
     """
+    try:
+        import fcntl
+    except ImportError as error:
+        raise CheckpointError("runs are locked as on Linux and macOS: on Windows use WSL") from error
     with _open(path) as file:
         if not _acquire(file.fileno(), path):
             holder = path.read_text().strip() or "another process"
@@ -43,7 +51,11 @@ def hold(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Whether a living process holds the lock file `path`; False where there is no such file."""
     try:
-        with path.open("rb") as file:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        with plain_files.opened(path) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
@@ -54,6 +66,8 @@ def is_held(path: Path) -> bool:
 
 def _open(path: Path) -> TextIO:
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, f"{path.name} is no regular file")
         return path.open("a+")
     except OSError as error:
         if error.errno in FULL:
@@ -64,6 +78,8 @@ def _open(path: Path) -> TextIO:
 
 
 def _acquire(descriptor: int, path: Path) -> bool:
+    import fcntl
+
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

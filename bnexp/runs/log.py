@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bnexp import plain_files
 from bnexp.runs.directory import RunDirectory
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (?P<level>[A-Z]+) (?P<message>.*)")
@@ -24,7 +25,7 @@ def started_by(run: RunDirectory) -> str | None:
 def _lines(run: RunDirectory) -> list[tuple[str, str]]:
     """Return level and message of each line that begins an entry."""
     try:
-        text = run.log_file.read_text(encoding="utf-8", errors="replace")
+        text = plain_files.read_bytes(run.log_file).decode(errors="replace")
     except OSError:
         return []
     return [(found["level"], found["message"]) for line in text.splitlines() if (found := LINE.match(line))]

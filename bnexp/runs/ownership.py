@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bnexp import atomic
+from bnexp import atomic, plain_files
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.identity import apart_from_folders
@@ -122,7 +122,7 @@ def _write(directory: RunDirectory, owned: Ownership) -> None:
 
 def _read(directory: RunDirectory) -> Ownership | None:
     try:
-        found = json.loads(directory.ownership_file.read_bytes())
+        found = json.loads(plain_files.read_bytes(directory.ownership_file, plain_files.MOST_BYTES))
         run, configs, adopted = found["run"], found["configs"], found["adopted"]
         if isinstance(run, str) and isinstance(adopted, bool) and configs:
             return Ownership(run, [dict(each) for each in configs], adopted)

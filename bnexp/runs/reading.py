@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
 
-from bnexp.choices import LOADER
+from bnexp import plain_files
 from bnexp.compatibility import completed
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import RunDirectory
@@ -53,7 +53,7 @@ def read_metrics(run: RunDirectory) -> dict[str, Series]:
         CheckpointError: another line is no row of metrics.
     """
     try:
-        lines = run.metrics_file.read_bytes().splitlines()
+        lines = plain_files.read_bytes(run.metrics_file).splitlines()
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -82,7 +82,7 @@ def read_config(run: RunDirectory) -> dict[str, Any]:
         CheckpointError: config.yaml is missing or damaged.
     """
     try:
-        config = _from_yaml(run.config_file.read_text(encoding="utf-8"))
+        config = _from_yaml(plain_files.read_text(run.config_file))
     except OSError as error:
         raise CheckpointError(f"{run.config_file} cannot be read ({error.strerror})") from error
     except (TypeError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -127,22 +127,15 @@ def _from_yaml(text: str) -> Any:
             return dict(_entry(entry) for entry in entries)
     except (TypeError, ValueError, yaml.YAMLError):
         pass
-    return _plain(text)
+    return plain_files.from_yaml(text)
 
 
 @lru_cache(maxsize=4096)
 def _entry(text: str) -> tuple[str, Any]:
-    found = _plain(text)
+    found = plain_files.from_yaml(text)
     if not isinstance(found, dict) or len(found) != 1:
         raise ValueError("no entry of a mapping")
     return next(iter(found.items()))
-
-
-def _plain(text: str) -> Any:
-    """Read YAML that says no more than JSON can: neither dates nor a node within itself."""
-    found = yaml.load(text, Loader=LOADER)
-    json.dumps(found)
-    return found
 
 
 def _row(line: bytes) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from bnexp import atomic
+from bnexp import atomic, plain_files
 from bnexp.choices import LOADER
 from bnexp.errors import CheckpointError
 from bnexp.runs.directory import SWEEPS, RunDirectory, status, unwritable
@@ -129,7 +129,7 @@ class Sweep:
     def events(self) -> list[Event]:
         """Return what has happened so far, in order; a line torn by a kill is left out."""
         try:
-            lines = self._events_file.read_bytes().splitlines()
+            lines = plain_files.read_bytes(self._events_file).splitlines()
         except FileNotFoundError:
             return []
         return [event for event in map(_event, lines) if event is not None]
@@ -160,7 +160,7 @@ def read(path: Path) -> Sweep:
         CheckpointError: it cannot be read, or is no record of a sweep.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(plain_files.read_text(path, most=1 << 28))
         jobs = [Job(**job) for job in content["jobs"]]
         dropped = [Dropped(**job) for job in content["dropped"]]
         return Sweep(path, content["words"], content["plugins"], jobs, dropped)

@@ -90,7 +90,7 @@ def _run(sweep: Sweep, job: int) -> str:
     if earlier is not None and not is_open(stands := status(earlier)):
         return stands
     if earlier is not None:
-        return _train(sweep, job, earlier, earlier.config_file.read_text(encoding="utf-8"))
+        return _train(sweep, job, earlier, earlier.read_config())
     return _train(sweep, job, None, sweep.jobs[job].config)
 
 

@@ -121,7 +121,7 @@ def _with_jobs(sweep: Sweep) -> Sweep:
     runs = sweep.runs()
     words = {event.job: shlex.split(event.detail) for event in sweep.events() if event.what == "started"}
     jobs = [
-        Job(words[trial], config_hash(read_config(run)), run.config_file.read_text(encoding="utf-8"))
+        Job(words[trial], config_hash(read_config(run)), run.read_config())
         for trial, run in sorted(runs.items())
     ]
     whole = replace(sweep, jobs=jobs)

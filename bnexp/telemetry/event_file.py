@@ -21,6 +21,7 @@ import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog  # type: ignore[import-untyped]
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
+from bnexp import plain_files
 from bnexp.protocols import Measurement
 from bnexp.telemetry.jsonl import closed_on_error
 from bnexp.telemetry.summaries import of_histograms
@@ -117,7 +118,7 @@ def damaged(folder: Path, marks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _holds(path: Path, mark: Mapping[str, Any]) -> bool:
     try:
-        with path.open("rb") as file:
+        with plain_files.opened(path) as file:
             content = file.read(mark["bytes"])
     except OSError:
         return False
