@@ -50,9 +50,10 @@ def _write(path: Path, fill: Callable[[IO[bytes]], object], keep: Path | None) -
             with suppress(FileNotFoundError):
                 os.replace(path, keep)
         os.replace(draft, path)
-    finally:
+    except BaseException:
         with suppress(OSError):
             draft.unlink()
+        raise
     sync_folder(path.parent)
     sweep(path.parent, path.name)
 

@@ -259,6 +259,7 @@ def _train(
             motion.flush()
             if metrics["accuracy/test"] is not None:
                 recording.close_pages(parts, experiment.state.step)
+            recording.writer.mark()  # before result.json says that there is an answer
     return status, divergence, metrics, details
 
 

@@ -78,6 +78,7 @@ def end_session(folder: Path, status: Status) -> None:
     if STATUSES[status].board is not None:
         with closing(EventFile(folder, start=None, suffix=END)) as events:
             events.add(session_end(status), 0)
+            events.mark()
 
 
 def session_end(status: Status) -> Summary:
