@@ -237,7 +237,11 @@ class Trial:
             with experiment.prepared(Composition(config, [], [])) as ready:
                 experiment.run(ready, RunDirectory(path), Silent(), resumed=True)
         assert_same_run(Ran(RunDirectory(path)), self.expected)
-        warned = [line for line in (path / "log.txt").read_text().splitlines() if "damaged" in line]
+        warned = [
+            line
+            for line in (path / "log.txt").read_text().splitlines()
+            if "WARNING" in line and "is damaged" in line
+        ]
         assert not warned, warned
         strays = [file.name for file in path.iterdir() if file.name.startswith(".")]
         assert not strays, f"left behind: {strays}"

@@ -15,7 +15,8 @@ from typing import Any
 
 PATIENCE_S = 180
 BNEXP = "from bnexp.cli import main; main()"
-QUICK = ("data.train_size=300", "epochs=2", "telemetry.histograms_every=10")
+FEW = ("data.train_size=300", "telemetry.histograms_every=10")
+QUICK = (*FEW, "epochs=2")
 TWELVE = ("-m", "norm=custom,none,group", "batch_size=8,16", "seed=0,1", *QUICK)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from real_sweeps import (
+    FEW,
     PATIENCE_S,
     QUICK,
     alive,
@@ -86,7 +87,7 @@ def test_joblib_runs_jobs_and_its_workers_end_with_the_launcher(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert len({event["process"] for event in events(tmp_path)}) == 2
     before = begun(tmp_path)
-    with started(tmp_path, "train", "-m", "seed=range(2,6)", *QUICK, "epochs=20", *joblib) as process:
+    with started(tmp_path, "train", "-m", "seed=range(2,6)", *FEW, "epochs=20", *joblib) as process:
         wait_for(lambda: begun(tmp_path) == before + 2)
         workers = descendants(process.pid)
         process.kill()

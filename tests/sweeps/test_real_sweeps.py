@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from real_sweeps import (
-    QUICK,
+    FEW,
     TWELVE,
     alive,
     begun,
@@ -112,7 +112,7 @@ def test_compare_shows_what_the_sweep_found(killed_half_way: Path) -> None:
 @pytest.mark.slow
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     """Only the parent is killed: no worker goes on, no queued job is begun, and running ones have saved."""
-    words = ("-m", "seed=range(0,4)", *QUICK, "epochs=20", "--jobs", "2")
+    words = ("-m", "seed=range(0,4)", *FEW, "epochs=20", "--jobs", "2")
     with started(tmp_path, "train", *words) as process:
         wait_for(lambda: begun(tmp_path) == 2)
         workers = descendants(process.pid)
@@ -126,7 +126,7 @@ def test_workers_end_with_their_parent(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_may_be_started_again_while_its_orphans_still_save(tmp_path: Path) -> None:
-    words = ("-m", "seed=range(0,3)", *QUICK, "epochs=10", "--jobs", "2")
+    words = ("-m", "seed=range(0,3)", *FEW, "epochs=10", "--jobs", "2")
     with started(tmp_path, "train", *words) as process:
         wait_for(lambda: begun(tmp_path) == 2)
         os.kill(process.pid, signal.SIGKILL)
@@ -137,7 +137,7 @@ def test_a_sweep_may_be_started_again_while_its_orphans_still_save(tmp_path: Pat
 
 @pytest.mark.slow
 def test_one_ctrl_c_lets_running_jobs_save_and_starts_no_other(tmp_path: Path) -> None:
-    words = ("-m", "seed=range(0,6)", *QUICK, "epochs=30", "--jobs", "2")
+    words = ("-m", "seed=range(0,6)", *FEW, "epochs=30", "--jobs", "2")
     with started(tmp_path, "train", *words) as process:
         wait_for(lambda: begun(tmp_path) == 2)
         os.killpg(process.pid, signal.SIGINT)
@@ -151,7 +151,7 @@ def test_workers_without_a_job_end_with_the_launcher_and_outlive_a_ctrl_c(tmp_pa
     """Six workers, of which two have a long job and the others had short ones, or none but to plan."""
     rows = "\n".join(f"{seed},{100 if seed < 2 else 1}" for seed in range(6))
     (tmp_path / "trials.csv").write_text(f"seed,epochs\n{rows}\n")
-    words = ("--trials", "trials.csv", *QUICK[::2], "--jobs", "6")
+    words = ("--trials", "trials.csv", *FEW, "--jobs", "6")
     for number, ends, starts in ((signal.SIGINT, 130, 6), (signal.SIGKILL, -signal.SIGKILL, 8)):
         with started(tmp_path, "train", *words) as process:
             wait_for(lambda goal=starts: begun(tmp_path) == goal and ended(tmp_path) >= 4)
