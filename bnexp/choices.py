@@ -8,6 +8,7 @@ torch.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -168,6 +169,33 @@ def description(path: Path) -> str:
         if not line.startswith("# @package"):
             return line.lstrip("# ").strip()
     return ""
+
+
+ABOUT = ("_as_before_", "_title_")  # what a YAML says of its choice, and what is built does not take
+
+
+def title(group: str, option: object) -> str:
+    """Return what people call a choice, such as `batch norm (ours)` for norm=custom: its YAML's `_title_`."""
+    return str(own_values(GROUPS.get(group, group), option).get("_title_", option))
+
+
+def meant(group: str, said: str) -> list[str]:
+    """Return the choices of which `said` may be another name: a beginning of their titles, or its initials.
+
+    `batch` and `bn` are those that begin with `batch norm`, `layernorm` and `ln` those with `layer norm`.
+    """
+    words = re.sub(r"[^a-z]", "", re.sub(r"[123]d$", "", said.lower()))
+    found = []
+    for option in groups().get(GROUPS.get(group, group), {}):
+        parts = re.findall(r"[a-z]+", title(group, option).lower())
+        initials = "".join(part[0] for part in parts[:2])
+        if (
+            len(words) > 1
+            and parts[1:2] == ["norm"]
+            and ("".join(parts).startswith(words) or initials == words)
+        ):
+            found.append(option)
+    return found
 
 
 def own_values(group: str, option: object) -> Mapping[str, Any]:

@@ -131,9 +131,7 @@ class Telemetry:
 class TrainConfig:
     """One training run."""
 
-    norm: Any = field(
-        metadata=knob("the norm of every unit", folder="norm", phrase="{}", spoken={"none": "no norm"})
-    )
+    norm: Any = field(metadata=knob("the norm of every unit", folder="norm", phrase="{}"))
     head_norm: Any = field(
         metadata=knob(
             "the norm of the dense head; null becomes a copy of the whole norm node",

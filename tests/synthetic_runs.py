@@ -21,6 +21,7 @@ from bnexp.telemetry.run_writer import RunWriter
 
 METRICS = ("accuracy_test", "loss_test", "accuracy_val")
 LAYERS = ("conv1", "dense1")
+OURS = "batch norm (ours)"  # what people call norm=custom
 TARGETS = {"custom": "bnexp.norms.custom.CustomNorm", "none": "bnexp.norms.none.identity"}
 LIMITS = list(0.1 * np.sinh(np.arange(-30.5, 32) / 4))
 SMALL_LIMITS = list(2e-7 * np.sinh(0.6 * np.arange(-30.5, 32)))

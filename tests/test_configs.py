@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bnexp import config as schema
-from bnexp.choices import SplitKnobs, description, groups
+from bnexp.choices import ABOUT, SplitKnobs, description, groups
 from bnexp.composition.compose import as_yaml, compose, restore
 from bnexp.config import TrainConfig
 
@@ -94,7 +94,7 @@ def test_the_target_is_bnexps_and_takes_no_stray_keywords(path: Path) -> None:
 
 @pytest.mark.parametrize("path", BUILT, ids=name)
 def test_the_yaml_names_exactly_the_knobs_of_the_constructor(path: Path) -> None:
-    named = {key for key in node_of(path) if key not in ("_target_", "_partial_")}
+    named = {key for key in node_of(path) if key not in ("_target_", "_partial_", *ABOUT)}
     extra = SPLIT_KNOBS if path.parent.name == "data" else set()
     assert named == set(knobs_of(path)) | extra
     assert not set(knobs_of(path)) & extra

@@ -40,7 +40,7 @@ def test_a_death_fails_one_test_and_no_other_is_lost(tmp_path: Path, workers: in
         text=True,
         timeout=300,
     )
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout[-4000:]
     assert done.stdout.splitlines()[-1].startswith("4 failed, 9 passed in ")
 
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bnexp.choices import own_values, shared
+from bnexp.choices import GROUPS, own_values, shared
+from bnexp.choices import title as called
 from bnexp.config import KNOBS
 from bnexp.knobs import Knob
 from bnexp.runs.identity import ASIDE, NORM_OPTIONS, norm_options
@@ -146,8 +147,20 @@ def _follows_the_norm(key: str, found: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def phrase(key: str, value: Any) -> str:
-    """Return a key of `facts` and its value in words: `batch 8`, `no norm`."""
-    return HEADLINES[key].say(value) if key in HEADLINES else f"{key}={value}"
+    """Return a key of `facts` and its value in words: `batch 8`, `no norm`, `batch norm (ours)`."""
+    if key not in HEADLINES:
+        return f"{key}={value}"
+    knob = HEADLINES[key]
+    spoken = knob.spoken is not None and value in knob.spoken
+    return knob.say(value if spoken or not key.startswith("choices.") else called(title(key), value))
+
+
+def value_name(key: str, value: Any) -> str:
+    """Return the value of a key of `facts` alone: `batch norm (ours)` for a choice, `null`, `0.1`."""
+    if value is None:
+        return "null"
+    name = title(key)
+    return called(name, value) if key != name or name in GROUPS else str(value)
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

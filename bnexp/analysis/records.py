@@ -132,7 +132,8 @@ def holds_run(folder: str | Path) -> bool:
         return False
     except OSError:
         return True
-    return not names or any(fnmatchcase(name, trace) for trace in TRACES for name in names)
+    traces = (*TRACES, "run.lock")  # a lock alone is a run that begins, or one that died before it began
+    return not names or any(fnmatchcase(name, trace) for trace in traces for name in names)
 
 
 def chosen(config: Mapping[str, Any], group: str) -> Any:

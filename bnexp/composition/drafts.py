@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bnexp import config as schema
-from bnexp.choices import BUILT, conf_dir, conf_dirs
+from bnexp.choices import ABOUT, BUILT, conf_dir, conf_dirs
 from bnexp.composition import own_files, words
 from bnexp.composition.mistakes import (
     first_line,
@@ -172,7 +172,8 @@ def _finish(node: DictConfig, good: list[str], head_knobs: list[str]) -> list[st
     _expand_home(node)
     for group in BUILT:
         if OmegaConf.is_dict(node[group]):
-            node[group].pop("_as_before_", None)
+            for key in ABOUT:
+                node[group].pop(key, None)
     _set_norms(node, good)
     if node.head_norm is None and OmegaConf.is_config(node.norm):
         node.head_norm = OmegaConf.to_container(node.norm)

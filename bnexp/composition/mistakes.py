@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from bnexp.choices import groups, known
+from bnexp.choices import groups, known, meant
 from bnexp.composition.targets import readable
 from bnexp.config import TrainConfig
 from bnexp.errors import ConfigError, suggestion
@@ -134,7 +134,8 @@ def _choice_mistake(word: str, override: Override, options: dict[str, str]) -> s
     if str(name).lower() in NOTHING:
         hint = " (did you mean none?)" if "none" in options else "; leave the word out for the default"
     else:
-        hint = suggestion(str(name), options)
+        others = meant(override.key_or_group, str(name))
+        hint = f" (did you mean {' or '.join(others)}?)" if others else suggestion(str(name), options)
     return f"{said}: must be one of {', '.join(sorted(options))}{hint}"
 
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from bnexp import metrics
 from bnexp.analysis.groups import Baseline, Group, decimals, winners
+from bnexp.analysis.naming import value_name
 from bnexp.analysis.statistics import Difference, binomial_half_width, holm
 from bnexp.display import columns
 from bnexp.display.columns import Cell, visible
@@ -49,9 +50,11 @@ class Comparison:
 
     def rows(self) -> list[list[str]]:
         """Return the text of each cell; a star marks the best of a column."""
+        keys = self.choices()
+        choices = [[value_name(key, group.choices.get(key, "-")) for key in keys] for group in self.groups]
         names = [
-            [*([plain(group.choices.get(key, "-")) for key in self.choices()] or [group.name]), count(group)]
-            for group in self.groups
+            [*(named or [group.name]), count(group)]
+            for group, named in zip(self.groups, choices, strict=True)
         ]
         cells = [column for tag in self.metrics for column in self._columns(tag)]
         return [[*name, *row] for name, row in zip(names, zip(*cells, strict=True), strict=True)]
@@ -259,8 +262,3 @@ def _difference(found: Difference, metric: Metric, places: int, *, corrected: bo
     if p is not None:
         remarks.append(f"p < {SMALLEST_P}" if p < SMALLEST_P else f"p = {p:.3f}")
     return text + metric.suffix + f" ({', '.join(remarks)})"
-
-
-def plain(value: Any) -> str:
-    """Return a choice as a command line has it."""
-    return "null" if value is None else str(value)

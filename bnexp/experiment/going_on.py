@@ -16,7 +16,6 @@ from bnexp.errors import CheckpointError
 from bnexp.runs import ownership
 from bnexp.runs.directory import RunDirectory
 from bnexp.runs.ownership import Ownership
-from bnexp.telemetry.event_file import damaged
 from bnexp.telemetry.jsonl import NOTHING
 
 
@@ -57,6 +56,9 @@ def restore(
     Raises:
         CheckpointError: no checkpoint can be used, or one is another run's.
     """
+    # Here and not above: `bnexp doctor` and `eval` restore nothing and need no TensorBoard.
+    from bnexp.telemetry.event_file import damaged
+
     files = [path for path in (checkpoints.last, checkpoints.previous) if path.exists()]
     if not files:
         checkpoints.best.unlink(missing_ok=True)

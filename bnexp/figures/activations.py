@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from bnexp.analysis.layers import choose, layers
 from bnexp.errors import ConfigError
 from bnexp.figures.density import smooth_density
 from bnexp.figures.style import new_figure
-from bnexp.figures.subjects import Drawing, Subject, those_with
+from bnexp.figures.subjects import Drawing, Subject, lines, those_with
 from bnexp.models.part_names import unit_of
 from bnexp.runs.distribution import Distribution, bulk
 from bnexp.runs.events import Histograms
@@ -44,7 +43,8 @@ def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
     if len(runs) > MOST_RUNS:
         raise ConfigError(f"activations shows at most {MOST_RUNS} runs side by side, got {len(runs)}")
     chosen = choose([layers(found[run.name], PREFIX) for run in runs], patterns, MOST_LAYERS)
-    columns = [(place, run) for place in PLACES for run in runs]
+    idle = {run.name for run in runs if _is_idle(found[run.name], chosen.names)}
+    columns = [(place, run) for place in PLACES for run in runs if place == "in" or run.name not in idle]
     figure = new_figure(0.6 + 1.3 * len(chosen.names))
     grid = figure.subplots(len(chosen.names), len(columns), sharey=True, squeeze=False)
     height = OVERLAP * _distance([steps for run in runs for steps in found[run.name].values()])
@@ -58,11 +58,27 @@ def draw(runs: Sequence[Subject], patterns: Sequence[str]) -> Drawing:
             _draw_ridges(axes, found[run.name].get(tag, []), run.look.color, height)
         row[0].set_ylabel(f"{unit_of(layer)}\nstep")
     for axes, (place, run) in zip(grid[0], columns, strict=True):
-        name = textwrap.fill(run.name, LETTERS // len(columns))
-        axes.set_title(f"{name}\n{PLACES[place]}", color=run.look.color)
+        name = "\n".join(lines(run.name, LETTERS // len(columns)))
+        axes.set_title(name if run.name in idle else f"{name}\n{PLACES[place]}", color=run.look.color)
     figure.supxlabel("value before and after the norm (densities, all scaled to one height)")
     figure.align_ylabels()
     return Drawing(figure, notes + chosen.notes)
+
+
+def _is_idle(found: Histograms, names: Sequence[str]) -> bool:
+    """Whether what comes out is what went in, as without a norm: it is then drawn once."""
+    both = [[found.get(f"{PREFIX}{name}/{place}", []) for place in PLACES] for name in names]
+    return any(before for before, _ in both) and all(_equal(before, after) for before, after in both)
+
+
+def _equal(one: Sequence[tuple[int, Distribution]], other: Sequence[tuple[int, Distribution]]) -> bool:
+    if [step for step, _ in one] != [step for step, _ in other]:
+        return False
+    pairs = [(mine, theirs) for (_, mine), (_, theirs) in zip(one, other, strict=True)]
+    return all(
+        np.array_equal(mine.edges, theirs.edges) and np.array_equal(mine.counts, theirs.counts)
+        for mine, theirs in pairs
+    )
 
 
 def _distance(traces: Sequence[Sequence[tuple[int, Distribution]]]) -> float:

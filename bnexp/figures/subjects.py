@@ -121,7 +121,7 @@ def panels(
     Args:
         row_in: the least height of a row in inches.
     """
-    names = [_lines(run.name) for run in runs]
+    names = [lines(run.name) for run in runs]
     row_in = max(row_in, LINE_IN * max(map(len, names)))
     figure = new_figure(BESIDE_IN + row_in * len(runs))
     grid = figure.subplots(len(runs), len(layers), sharex=True, sharey=sharey, squeeze=False)
@@ -133,8 +133,12 @@ def panels(
     return figure, grid
 
 
-def _lines(name: str) -> list[str]:
-    """Break a name such as `custom, batch 64` after commas where that is enough."""
+def lines(name: str, letters: int = LETTERS) -> list[str]:
+    """Break a name such as `no norm, batch 64` after commas where that is enough, never inside a word."""
     parts = ",\n".join(name.split(", ")).splitlines()
-    lines = [line for part in parts for line in textwrap.wrap(part, LETTERS, break_long_words=False)]
-    return [name] if len(name) <= LETTERS else lines
+    broken = [
+        line
+        for part in parts
+        for line in textwrap.wrap(part, letters, break_long_words=False, break_on_hyphens=False)
+    ]
+    return [name] if len(name) <= letters else broken

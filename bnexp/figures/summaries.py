@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 
 from bnexp import metrics
 from bnexp.analysis.groups import Group
+from bnexp.analysis.naming import value_name
 from bnexp.analysis.variation import Crossed, Crossing
 from bnexp.errors import ConfigError
 from bnexp.figures.style import WIDTH_IN, legend_above, new_figure
-from bnexp.figures.subjects import Drawing, Look
+from bnexp.figures.subjects import LINE_IN, Drawing, Look, lines
 from bnexp.metrics import Metric
 
 COLORS = "cividis"  # one hue order for all kinds of sight, and rising in brightness for print
@@ -28,6 +29,7 @@ DARK = 0.55  # of the colour scale: brighter cells take black letters
 
 COSTS = ("step_time_ms", "peak_memory_bytes")
 COST_ROW_IN = 0.2
+COST_LETTERS = 24
 ROOM = 1.12  # the axis reaches so far beyond what is shown
 
 
@@ -56,7 +58,8 @@ def draw_costs(groups: Sequence[Group], looks: Sequence[Look]) -> Drawing:
     tags = [tag for tag in COSTS if any(group.estimate(tag) is not None for group in groups)]
     if not tags:
         raise ConfigError("costs need runs that took a step: no result.json holds seconds or memory")
-    figure = new_figure(0.65 + COST_ROW_IN * len(groups))
+    names = [lines(group.name, COST_LETTERS) for group in groups]
+    figure = new_figure(0.65 + max(COST_ROW_IN, LINE_IN * max(map(len, names))) * len(groups))
     grid = figure.subplots(1, len(tags), sharey=True, squeeze=False)[0]
     for axes, tag in zip(grid, tags, strict=True):
         metric = metrics.of(tag)
@@ -64,7 +67,7 @@ def draw_costs(groups: Sequence[Group], looks: Sequence[Look]) -> Drawing:
         axes.set(xlabel=metric.axis, xlim=(0, ROOM * max(ends)))
         axes.grid(axis="x", color="0.9", lw=0.6)
         axes.set_axisbelow(True)
-    grid[0].set_yticks(range(len(groups)), [group.name for group in groups])
+    grid[0].set_yticks(range(len(groups)), ["\n".join(name) for name in names])
     grid[0].set_ylim(len(groups) - 0.5, -0.5)
     keys: dict[str, Artist] = {
         "a run": Line2D([], [], color="0.5", marker="|", ls=""),
@@ -90,8 +93,9 @@ def _draw_map(axes: Axes, crossed: Crossed) -> None:
         color = "black" if not np.isfinite(mean) or bright > DARK else "white"
         text = _told(crossed.cells[row][column], metric, usual)
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-    axes.set_xticks(range(len(crossed.columns.values)), [_plain(value) for value in crossed.columns.values])
-    axes.set_yticks(range(len(crossed.rows.values)), [_plain(value) for value in crossed.rows.values])
+    for knob, set_ticks in ((crossed.columns, axes.set_xticks), (crossed.rows, axes.set_yticks)):
+        names = ["\n".join(lines(value_name(knob.key, value))) for value in knob.values]
+        set_ticks(range(len(names)), names)
     axes.set(xlabel=crossed.columns.title, ylabel=crossed.rows.title)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -107,10 +111,6 @@ def _told(cell: Crossing, metric: Metric, usual: int) -> str:
     remarks = [f"n = {cell.runs}"] if cell.runs not in (usual, 0) else []
     remarks += [f"{cell.diverged} diverged"] if cell.diverged else []
     return "\n".join([number, ", ".join(remarks)]) if remarks else number
-
-
-def _plain(value: object) -> str:
-    return "null" if value is None else str(value)
 
 
 def _draw_row(axes: Axes, row: int, group: Group, metric: Metric, look: Look) -> float:

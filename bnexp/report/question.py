@@ -8,7 +8,7 @@ from typing import Any
 
 from bnexp import metrics
 from bnexp.analysis.groups import Group, decimals, grouped
-from bnexp.analysis.naming import facts, phrase
+from bnexp.analysis.naming import facts, phrase, value_name
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
 from bnexp.display.comparison import Comparison, estimated, findings
@@ -81,7 +81,7 @@ def _are_crossed(records: Sequence[Record], swept: Sequence[Knob]) -> bool:
 
 
 def _values(knob: Knob) -> str:
-    words = ["null" if value is None else str(value) for value in knob.values]
+    words = [value_name(knob.key, value) for value in knob.values]
     if len(words) <= MOST_VALUES:
         return ", ".join(words)
     return f"{words[0]}, {words[1]}, …, {words[-1]}: {len(words)} values"

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from synthetic_runs import config, telling_rows, write_run
+from synthetic_runs import OURS, config, telling_rows, write_run
 
 from bnexp.analysis.board import folder_of, means_over_seeds
 from bnexp.analysis.records import read_record
@@ -33,7 +33,10 @@ def stamped(number):
 
 def test_a_name_of_the_users_own_stays(leave):
     first, second = leave("my first"), leave(stamped(2), seed=1)
-    assert shown([first, second]) == {"my first": first.run.path, "custom, seed 1": second.run.path}
+    assert shown([first, second]) == {
+        "my first": first.run.path,
+        f"{OURS}, seed 1": second.run.path,
+    }
 
 
 def test_names_that_differ_in_case_alone_or_meet_a_folder_of_that_name_stay_apart(leave):
@@ -55,7 +58,7 @@ def test_a_mean_takes_the_newest_run_of_each_seed(leave):
     wrong.run.metrics_file.write_text(rows)
     (alone,), _ = means_over_seeds(records)
     (mean,), notes = means_over_seeds([*records, wrong])
-    assert mean.name == "custom, mean of 2" and not notes
+    assert mean.name == f"{OURS}, mean of 2" and not notes
     np.testing.assert_array_equal(mean.curves["loss/train"].mean, alone.curves["loss/train"].mean)
 
 
@@ -63,15 +66,15 @@ def test_a_mean_takes_the_newest_run_of_each_seed(leave):
 def test_only_runs_with_an_answer_are_averaged(leave, status):
     records = [leave("first", seed=0), leave("second", seed=1), leave("third", seed=2, status=status)]
     (mean,), _ = means_over_seeds(records)
-    assert mean.name == "custom, mean of 2" + (", 1 diverged" if status == "diverged" else "")
+    assert mean.name == f"{OURS}, mean of 2" + (", 1 diverged" if status == "diverged" else "")
 
 
 def test_a_run_with_damaged_metrics_costs_its_own_mean_alone(leave):
     records = [leave(f"{size} {seed}", seed=seed, batch_size=size) for size in (8, 16) for seed in (0, 1)]
     records[0].run.metrics_file.write_text("damaged\n\n")
     (mean,), (note,) = means_over_seeds(records)
-    assert mean.name == "custom, batch 16, mean of 2"
-    assert note.startswith("no mean of custom, batch 8: ") and "line 1 must be a row of metrics" in note
+    assert mean.name == f"{OURS}, batch 16, mean of 2"
+    assert note.startswith(f"no mean of {OURS}, batch 8: ") and "line 1 must be a row of metrics" in note
 
 
 def test_the_board_does_not_wait_for_torch():

@@ -247,7 +247,7 @@ def test_null_is_a_value_and_unlike_none_at_all():
 
 def test_runs_of_one_configuration_are_one_group():
     (group,) = grouped([record(config(seed=1)), record(config(seed=2))])
-    assert group.name == "custom" and dict(group.choices) == {} and len(group.records) == 2
+    assert group.name == "batch norm (ours)" and dict(group.choices) == {} and len(group.records) == 2
 
 
 def test_groups_by_keys_average_all_else():

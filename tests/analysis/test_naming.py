@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from synthetic_runs import config
+from synthetic_runs import OURS, config
 
 from bnexp.analysis.layers import choose, layers
 from bnexp.analysis.naming import legend_names
@@ -14,14 +14,14 @@ from bnexp.shorthand import as_norms_have
 @pytest.mark.parametrize(
     "configs, names",
     [
-        ([config()], ["custom"]),
-        ([config(), config("none")], ["custom", "no norm"]),
+        ([config()], [OURS]),
+        ([config(), config("none")], [OURS, "no norm"]),
         ([config(batch_size=8), config(batch_size=64)], ["batch 8", "batch 64"]),
-        ([config(seed=0), config("none", seed=1)], ["custom, seed 0", "no norm, seed 1"]),
+        ([config(seed=0), config("none", seed=1)], [f"{OURS}, seed 0", "no norm, seed 1"]),
         ([config(), config(placement="post")], ["pre", "post"]),
         ([config(), config(optimizer__lr=0.1)], ["lr 0.05", "lr 0.1"]),
         ([config(), config(eps=0.1, norm__eps=0.1, head_norm__eps=0.1)], ["eps 1e-05", "eps 0.1"]),
-        ([config(), config()], ["custom (1)", "custom (2)"]),
+        ([config(), config()], [f"{OURS} (1)", f"{OURS} (2)"]),
     ],
 )
 def test_a_name_holds_what_differs(configs, names):
@@ -32,7 +32,11 @@ def test_knobs_of_a_norm_are_compared_among_its_own_runs():
     biased = config(norm__running_var="biased", head_norm__running_var="biased")
     unbiased = config(norm__running_var="unbiased", head_norm__running_var="unbiased")
     names = legend_names([unbiased, biased, config("none")])
-    assert names == ["custom, norm.running_var=unbiased", "custom, norm.running_var=biased", "no norm"]
+    assert names == [
+        f"{OURS}, norm.running_var=unbiased",
+        f"{OURS}, norm.running_var=biased",
+        "no norm",
+    ]
 
 
 def test_momentum_is_told_once():
@@ -50,10 +54,19 @@ def with_norm(norm, eps):
     "configs, names",
     [
         # an eps that frn's and group's own YAMLs bring says nothing beside their names
-        ([config(), with_norm("frn", 1e-6), with_norm("group", 1e-5)], ["custom", "frn", "group"]),
+        (
+            [config(), with_norm("frn", 1e-6), with_norm("group", 1e-5)],
+            [OURS, "filter response norm", "group norm"],
+        ),
         ([with_norm("group", 1e-5), with_norm("group", 1e-3)], ["eps 1e-05", "eps 0.001"]),
-        ([config(), with_norm("frn", 1e-3)], ["custom, eps 1e-05", "frn, eps 0.001"]),
-        ([config(), with_norm("builtin", 1e-3)], ["custom, eps 1e-05", "builtin, eps 0.001"]),
+        (
+            [config(), with_norm("frn", 1e-3)],
+            [f"{OURS}, eps 1e-05", "filter response norm, eps 0.001"],
+        ),
+        (
+            [config(), with_norm("builtin", 1e-3)],
+            [f"{OURS}, eps 1e-05", "batch norm (torch), eps 0.001"],
+        ),
     ],
 )
 def test_the_eps_of_different_norms_is_told_where_a_word_set_it(configs, names):
@@ -75,7 +88,7 @@ def test_the_heads_momentum_is_told_where_it_is_not_the_norms():
 
 def test_a_head_norm_is_told_where_it_is_another():
     without = config(choices__head_norm="none", head_norm={"_target_": "bnexp.norms.none.identity"})
-    assert legend_names([config(), without]) == ["custom", "no norm in the head"]
+    assert legend_names([config(), without]) == [OURS, "no norm in the head"]
 
 
 def test_what_changes_no_result_is_not_told():
@@ -83,8 +96,8 @@ def test_what_changes_no_result_is_not_told():
     assert legend_names(
         [config() | {"threads": 1, "runs_dir": "a"}, quiet | {"threads": 2, "runs_dir": "b"}]
     ) == [
-        "custom (1)",
-        "custom (2)",
+        f"{OURS} (1)",
+        f"{OURS} (2)",
     ]
 
 

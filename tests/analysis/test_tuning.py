@@ -1,7 +1,7 @@
 """Each configuration at its own best values: chosen on validation, by the mean over seeds."""
 
 import pytest
-from synthetic_runs import config
+from synthetic_runs import OURS, config
 
 from bnexp.analysis.records import Record
 from bnexp.analysis.tuning import tuned
@@ -42,8 +42,8 @@ def test_unequal_chances_and_values_at_the_edge_are_said(records):
     assert first == (
         "optimizer.lr: of 2 to 3 values each, those with the highest mean validation accuracy over seeds"
     )
-    assert unequal == "unequal chances: numbers of values of optimizer.lr differ (custom 2, no norm 3)"
-    assert edge == "optimizer.lr: the best value is the smallest or the largest there is for custom"
+    assert unequal == f"unequal chances: numbers of values of optimizer.lr differ ({OURS} 2, no norm 3)"
+    assert edge == f"optimizer.lr: the best value is the smallest or the largest there is for {OURS}"
 
 
 def test_several_keys_are_chosen_together():

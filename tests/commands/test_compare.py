@@ -7,7 +7,7 @@ import re
 
 import pytest
 from scipy import stats
-from synthetic_runs import config, leave_run
+from synthetic_runs import OURS, config, leave_run
 
 from bnexp import cli
 
@@ -58,10 +58,10 @@ def test_the_table_has_choices_means_and_stars(runs, capsys):
     ]  # fmt: skip
     cells = [re.split(r"  +", line.strip()) for line in lines[:4]]
     assert [row[:3] for row in cells] == [
-        ["custom", "8", "3"],
-        ["custom", "64", "3"],
-        ["none", "8", "3"],
-        ["none", "64", "2"],
+        [OURS, "8", "3"],
+        [OURS, "64", "3"],
+        ["no norm", "8", "3"],
+        ["no norm", "64", "2"],
     ]
     # std 0.01 over three: 4.3027 * 0.01 / sqrt(3) = 0.0248; over two: 12.7062 * 0.0283 / sqrt(2) = 0.2541
     accuracies = ["0.9100 ± 0.0248", "0.9700 ± 0.0248 *", "0.8200 ± 0.0657", "0.9600 ± 0.2541"]
@@ -96,9 +96,9 @@ def test_differences_are_paired_by_seed_and_batch_size(runs, capsys):
         assert row["mean"] == pytest.approx(sum(one[:n]) / n - sum(other[:n]) / n)
         assert found["none", size]["difference"]["accuracy/test"] is None
     text = compare(capsys, "--baseline", "norm=none").out
-    assert re.search(r"custom +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.024\) ", text)  # of two rows: 2 p
+    assert re.search(r"batch norm \(ours\) +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.024\) ", text)
     raw = compare(capsys, "--baseline", "norm=none", "--uncorrected").out
-    assert re.search(r"custom +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.012\) ", raw)
+    assert re.search(r"batch norm \(ours\) +8 .* \+0\.0900 ± 0\.0430 \(n = 3, p = 0\.012\) ", raw)
     assert "p of a paired t-test" in text
 
 
@@ -131,7 +131,9 @@ def test_groups_without_the_metric_come_last(runs, capsys):
         last = json.loads(compare(capsys, order, "accuracy/test", "--json").out)[-1]
         assert last["choices"]["batch_size"] == 16 and last["accuracy/test"] is None and last["diverged"] == 1
     assert re.search(
-        r"custom +16 +1 \(1 diverged\) +- +- +- *$", compare(capsys).out.replace("*", ""), re.MULTILINE
+        r"batch norm \(ours\) +16 +1 \(1 diverged\) +- +- +- *$",
+        compare(capsys).out.replace("*", ""),
+        re.MULTILINE,
     )
 
 
@@ -194,15 +196,15 @@ def test_csv_is_flat_and_has_no_empty_columns_for_nodes(runs, capsys):
 def test_one_run_alone(folder, capsys):
     leave_run(folder / "runs" / "x" / "one", config(), accuracy_test=0.5, loss_test=1.0, seconds=2.0)
     lines = compare(capsys).out.splitlines()
-    assert re.split(r"  +", lines[1]) == ["custom", "1", "0.5000", "1.0000", "2.0"]
+    assert re.split(r"  +", lines[1]) == ["batch norm (ours)", "1", "0.5000", "1.0000", "2.0"]
     with_metric = compare(capsys, "--metric", "accuracy/test", "--baseline", "norm=custom").out
-    assert re.search(r"custom +1 +0\.5000 +-$", with_metric, re.MULTILINE)
+    assert re.search(r"batch norm \(ours\) +1 +0\.5000 +-$", with_metric, re.MULTILINE)
 
 
 def test_all_diverged(folder, capsys):
     for seed in (0, 1):
         leave_run(folder / "runs" / "x" / f"{seed}", config(seed=seed), status="diverged", seconds=0.1)
-    assert re.search(r"custom +2 \(2 diverged\) +- +- +- *$", compare(capsys).out, re.MULTILINE)
+    assert re.search(r"batch norm \(ours\) +2 \(2 diverged\) +- +- +- *$", compare(capsys).out, re.MULTILINE)
     (row,) = json.loads(compare(capsys, "--json").out)
     assert row["diverged"] == row["n"] == 2 and row["accuracy/test"] is row["seconds"] is None
 
@@ -233,7 +235,7 @@ def test_a_narrow_terminal_gets_a_line_a_number(runs, process, columns):
     text = process("compare", COLUMNS=str(columns), FORCE_COLOR="1")
     first = re.sub(r"\x1b\[[0-9;]*m", "", text).split("\n\n")[0].splitlines()
     assert [re.split(r"  +", line.strip()) for line in first] == [
-        ["norm", "custom"],
+        ["norm", OURS],
         ["batch_size", "8"],
         ["n", "3"],
         ["test accuracy ± 95 %", "0.9100 ± 0.0248"],

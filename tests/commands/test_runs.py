@@ -13,7 +13,7 @@ import sys
 import time
 
 import pytest
-from synthetic_runs import config, leave_run, telling_rows, write_run
+from synthetic_runs import OURS, config, leave_run, telling_rows, write_run
 
 from bnexp import cli
 
@@ -44,18 +44,19 @@ def test_a_table_has_a_line_for_each_run(three, capsys):
     header, a, b, c = runs(capsys).out.splitlines()
     assert header.split() == ["run", "status", "choices", "accuracy", "age", "seconds"]
     assert re.fullmatch(
-        r"default/a_20260103-000000-0000  finished  custom, batch 64 +0\.9600 +\d+ (s|min|h|d) +12\.3", a
+        rf"default/a_20260103-000000-0000  finished  {re.escape(OURS)}, batch 64  +0\.9600 +\d+ \w+ +12\.3",
+        a,
     )
-    assert re.fullmatch(r"default/b_\S+  diverged  no norm, batch 8  0\.5000 \(val\) +\d+ (s|min|h|d) +", b)
+    assert re.fullmatch(r"default/b_\S+  diverged  no norm, batch 8 +0\.5000 \(val\) +\d+ (s|min|h|d) +", b)
     assert c.startswith("default/c_20260101-000000-0000  broken    config.yaml cannot be read (")
-    assert header.index("choices") == a.index("custom") and len(header) == len(a)
+    assert header.index("choices") == a.index(OURS) and len(header) == len(a)
 
 
 def test_a_broken_run_makes_no_choice_differ(three, capsys):
     shutil.rmtree(three / "runs" / "default" / "b_20260102-000000-0000")
     leave_run(three / "runs" / "default" / "d_20260102-000000-0000", config(seed=1), accuracy_test=0.5)
     lines = runs(capsys).out.splitlines()
-    assert [" custom " in line and "batch" not in line for line in lines] == [False, True, True, False]
+    assert [f" {OURS} " in line and "batch 64" not in line for line in lines] == [False, True, True, False]
 
 
 def test_filters_and_top_shorten_the_table(three, capsys):
@@ -196,7 +197,7 @@ def test_a_narrow_terminal_gets_names_unbroken(three, process, columns):
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     assert lines[0] == "run" and lines[2] == "default/a_20260103-000000-0000"
     assert lines[1].split() == ["status", "choices", "accuracy", "age", "seconds"]
-    assert lines[3].startswith("  finished  custom, batch 64") and len(lines[3]) == len(lines[1])
+    assert lines[3].startswith(f"  finished  {OURS}, batch 64") and len(lines[3]) == len(lines[1])
 
 
 def test_a_pipe_and_a_wide_terminal_get_one_line_a_run(three, process):

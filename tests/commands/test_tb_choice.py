@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from synthetic_runs import config, telling_rows, write_run
+from synthetic_runs import OURS, config, telling_rows, write_run
 from tensorboard_server import SLOW, serving
 
 from bnexp.cli import run
@@ -15,7 +15,7 @@ from bnexp.telemetry.hparams import end_session, session_start
 
 STEPS = 100
 NORMS, SIZES, SEEDS = ("custom", "none"), (8, 64), (0, 1, 2)
-CUSTOM_8, CUSTOM_64, NONE_8 = "custom, batch 8", "custom, batch 64", "no norm, batch 8"
+CUSTOM_8, CUSTOM_64, NONE_8 = f"{OURS}, batch 8", f"{OURS}, batch 64", "no norm, batch 8"
 MEANS = {f"{CUSTOM_8}, mean of 3", f"{CUSTOM_64}, mean of 3", f"{NONE_8}, mean of 2, 1 diverged"}
 FEW = {"loss/train", "loss/val", "accuracy/train", "accuracy/val", "grad_norm"}
 count = itertools.count()
@@ -75,7 +75,7 @@ def board(root, request):
 def test_filters_choose_the_runs_and_what_differs_names_them(root, tmp_path):
     before = sorted(path for path in root.rglob("*"))
     with serving("norm=custom", "--runs-dir", str(root), TMPDIR=str(tmp_path)) as server:
-        server.wait_for(names_of("custom, batch 8") | names_of("custom, batch 64"))
+        server.wait_for(names_of(f"{OURS}, batch 8") | names_of(f"{OURS}, batch 64"))
     assert sorted(root.rglob("*")) == before
     assert not [path for path in tmp_path.iterdir() if path.name.startswith("bnexp")]
 
@@ -147,7 +147,7 @@ def test_equal_runs_are_told_apart_by_the_time_and_averaged_once(tmp_path, tmp_p
     runs = [leave_run(tmp_path, seed=seed) for seed in (0, 0, 1)]
     temporary = tmp_path_factory.mktemp("temporary")
     stamps = [one.path.name.partition("_")[2] for one in runs[:2]]
-    names = {f"custom, seed 0, {stamp}" for stamp in stamps} | {"custom, seed 1", "custom, mean of 2"}
+    names = {f"{OURS}, seed 0, {stamp}" for stamp in stamps} | {f"{OURS}, seed 1", f"{OURS}, mean of 2"}
     with serving("--mean", "--runs-dir", str(tmp_path), TMPDIR=str(temporary)) as server:
         server.wait_for(names)
         assert list(temporary.glob("bnexp-tb-*"))
@@ -158,12 +158,12 @@ def test_a_value_with_slashes_makes_no_folders(tmp_path):
     for weights in ("runs/default/first/best.pt", "../second.pt"):
         leave_run(tmp_path, weights=weights)
     with serving("default", "--runs-dir", str(tmp_path)) as server:
-        server.wait_for({"custom, weights=runs-default-first-best.pt", "custom, weights=..-second.pt"})
+        server.wait_for({f"{OURS}, weights=runs-default-first-best.pt", f"{OURS}, weights=..-second.pt"})
 
 
 def test_broken_runs_are_left_out_with_a_note(root, capfd):
     with serving("name=custom-b8*,torn", "--runs-dir", str(root)) as server:
-        server.wait_for(names_of("custom"))
+        server.wait_for(names_of(OURS))
     assert "note: 1 broken run left out; see `bnexp runs`" in capfd.readouterr().err
 
 
@@ -171,7 +171,7 @@ def test_without_seeds_to_average_a_note_says_so(tmp_path, capfd):
     leave_run(tmp_path)
     leave_run(tmp_path, seed=1, status="diverged")
     with serving("--mean", "--runs-dir", str(tmp_path)) as server:
-        server.wait_for({"custom, seed 0", "custom, seed 1"})
+        server.wait_for({f"{OURS}, seed 0", f"{OURS}, seed 1"})
     assert "note: no mean: " in capfd.readouterr().err
 
 

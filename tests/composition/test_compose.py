@@ -440,3 +440,20 @@ def mistakes_of(*words: str) -> list[str]:
 @pytest.mark.parametrize("word", ["runs_dir=~/x", 'runs_dir="~/x"', "runs_dir='~/x'"])
 def test_the_home_folder_is_put_in(word: str) -> None:
     assert compose([word], []).config.runs_dir == str(Path("~/x").expanduser())
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("batch", "builtin or custom"),
+        ("bn", "builtin or custom"),
+        ("BatchNorm2d", "builtin or custom"),
+        ("batch_norm", "builtin or custom"),
+        ("ln", "layer or layer_group or layer_pixel"),
+        ("gn", "group"),
+        ("instancenorm", "instance"),
+    ],
+)
+def test_another_name_of_a_norm_is_answered_with_those_that_it_may_mean(typed: str, meant: str) -> None:
+    (line,) = mistakes_of(f"norm={typed}")
+    assert line.endswith(f" (did you mean {meant}?)")

@@ -35,7 +35,7 @@ def test_numbers_stand_in_the_cells_that_have_them():
     found = {text.get_position(): text.get_text() for text in axes.texts}
     assert [found[column, 0] for column in range(3)] == ["0.1000", "0.2500", "–"]
     assert [found[column, 1] for column in range(3)] == ["0.5000", "0.7500", "1.0000"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["custom", "none"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["batch norm\n(ours)", "no norm"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "64", "512"]
 
 
@@ -82,7 +82,7 @@ def test_costs_are_each_run_their_mean_and_its_interval(tmp_path):
     assert len(time.lines) == 5, "one run has no interval"
     assert time.get_xlim()[0] == 0 and 6 < time.get_xlim()[1] < 12
     assert [list(line.get_xdata()) for line in memory.lines[-1:]] == [[2.0]]
-    assert [label.get_text() for label in time.get_yticklabels()] == ["custom", "no norm"]
+    assert [label.get_text() for label in time.get_yticklabels()] == ["batch norm (ours)", "no norm"]
 
 
 def test_runs_that_took_no_step_have_no_cost(tmp_path):

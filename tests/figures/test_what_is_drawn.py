@@ -54,7 +54,7 @@ def test_loss_shows_what_was_logged_and_validation(runs):
             assert_line(validation, found[f"{quantity}/val"])
         assert axes.get_xlabel() == "step"
     assert [axes.get_ylabel() for axes in drawing.figure.axes] == ["loss", "accuracy"]
-    assert legend_of(drawing.figure) == ["custom", "no norm", "training", "validation"]
+    assert legend_of(drawing.figure) == ["batch norm (ours)", "no norm", "training", "validation"]
 
 
 def test_many_rows_are_drawn_raw_and_smoothed(tmp_path):
@@ -81,7 +81,7 @@ def test_seeds_become_their_mean_and_a_band_of_one_standard_deviation(runs):
     for step, low, high in zip(range(0, 401, 50), mean - spread, mean + spread, strict=True):
         at_step = band[band[:, 0] == step, 1]
         assert (at_step.min(), at_step.max()) == pytest.approx((low, high), rel=1e-9)
-    assert legend_of(drawing.figure)[:2] == ["custom (3 seeds)", "no norm (3 seeds)"]
+    assert legend_of(drawing.figure)[:2] == ["batch norm (ours) (3 seeds)", "no norm (3 seeds)"]
     assert any("standard deviation" in note for note in drawing.notes)
 
 
@@ -109,15 +109,14 @@ def test_smoothing_skips_what_is_not_finite():
 
 def test_ridges_of_a_layer_share_their_axis_across_runs_and_steps_across_all(runs):
     figure = drawn(activations, runs, ["custom0", "diverged"]).figure
-    grid = np.reshape(figure.axes, (len(LAYERS), 4))
+    grid = np.reshape(figure.axes, (len(LAYERS), 3))  # without a norm both places are one
     for row in grid:
-        assert row[0].get_xlim() == row[1].get_xlim() and row[2].get_xlim() == row[3].get_xlim()
+        assert row[0].get_xlim() == row[1].get_xlim()
         assert {axes.get_ylim() for axes in row} == {grid[0, 0].get_ylim()}
     assert [axes.get_title() for axes in grid[0]] == [
-        "custom, lr 0.05\nbefore",
-        "no norm, lr 9.0\nbefore",
-        "custom, lr 0.05\nafter",
-        "no norm, lr 9.0\nafter",
+        "batch norm (ours), lr 0.05\nbefore",
+        "no norm, lr 9.0",
+        "batch norm (ours), lr 0.05\nafter",
     ]
     assert [row[0].get_ylabel() for row in grid] == [f"{layer}\nstep" for layer in LAYERS]
 
@@ -160,7 +159,7 @@ def test_gradients_are_those_of_step_0_on_shared_axes(runs):
         assert len({axes.get_xlim() for axes in column}) == len({axes.get_ylim() for axes in column}) == 1
     assert grid[0, 0].get_xscale() == "log" and grid[0, 1].get_yscale() == "log"
     assert [row[0].get_ylabel() for row in grid] == list(LAYERS)
-    assert legend_of(drawing.figure) == ["custom", "no norm", "Gaussian"]
+    assert legend_of(drawing.figure) == ["batch norm (ours)", "no norm", "Gaussian"]
     assert drawing.notes == []
 
 
@@ -238,7 +237,7 @@ def test_running_statistics_are_drawn_as_logged(runs):
 
 def test_a_run_without_running_statistics_is_left_out_and_named(runs):
     drawing = drawn(running_stats, runs, ["custom0", "none0"])
-    assert legend_of(drawing.figure)[0] == "custom" and "no norm" not in legend_of(drawing.figure)
+    assert legend_of(drawing.figure)[0] == "batch norm (ours)" and "no norm" not in legend_of(drawing.figure)
     assert len(drawing.notes) == 1 and drawing.notes[0].startswith(
         'run "no norm" left out: running_stats needs'
     )

@@ -31,7 +31,7 @@ def groups(tmp_path_factory):
 
 def test_one_knob_has_the_colours_and_the_others_the_facets(groups):
     split = faceted(groups, arms_of(groups))
-    assert [group.name for group in split.legend] == ["custom", "no norm"]
+    assert [group.name for group in split.legend] == ["batch norm (ours)", "no norm"]
     assert [facet.title for facet in split.facets] == [f"batch {2**place}" for place in range(5)]
     for facet in split.facets:
         assert [group.look for group in facet.groups] == [look(0), look(1)]
@@ -60,7 +60,7 @@ def test_panels_of_momenta_are_none_where_a_norm_has_no_momentum(tmp_path):
         write_run(tmp_path / "default" / name, rows, config=settings, result={"status": "finished"})
     found = grouped(all_records(tmp_path))
     names = sorted(group.name for group in found)
-    assert names == [*(f"custom, momentum {each}" for each in momenta), "no norm"]
+    assert names == [*(f"batch norm (ours), momentum {each}" for each in momenta), "no norm"]
     assert faceted(found, arms_of(found)) is None
 
 

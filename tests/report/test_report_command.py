@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 from reported import QUIET, TOLD, finished, report
-from synthetic_runs import telling_rows
+from synthetic_runs import OURS, telling_rows
 
 from bnexp import cli
 
@@ -86,7 +86,8 @@ def test_every_figure_is_named_and_described(made):
 
 def test_the_question_is_a_sentence(made):
     html, text, data, _ = made
-    told = "9 runs: norm (custom, none) × batch_size (8, 64), 2 to 3 seeds each; lenet on digits, 5 epochs"
+    told = "9 runs: norm (batch norm (ours), no norm) × batch_size (8, 64), 2 to 3 seeds each; "
+    told += "lenet on digits, 5 epochs"
     assert data["question"] == told and told in unescape(html) and told.replace("_", "\\_") in text
     assert data["title"] == "norm × batch_size (lenet on digits)"
 
@@ -229,7 +230,7 @@ def test_figures_mix_no_configurations_where_rows_do(root, folder, capsys):
     """Steps of unequal batch sizes have nothing in common that a mean could be of."""
     assert report("-o", "mixed.html", "--group-by", "norm", root=root) == 0
     svg = (folder / "mixed_files" / "curves.svg").read_text()
-    names = {f"{norm}, batch {size}" for norm in ("custom", "no norm") for size in (8, 64)}
+    names = {f"{norm}, batch {size}" for norm in (OURS, "no norm") for size in (8, 64)}
     assert names <= set(re.findall(r"<!-- (.*?) -->", svg))
     caption = json.loads((folder / "mixed.json").read_text())["figures"][0]["caption"]
     assert caption.startswith("Figures show each configuration by itself")
