@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 from whole_runs import STEPS_PER_EPOCH, Ran, Train, assert_same_run, load, resume, trained
 
 from bnexp import cli
+from bnexp.composition.compose import as_yaml, restore
 from bnexp.engine import checkpoint
+from bnexp.runs import ownership
 from bnexp.runs.directory import RunDirectory
 
 WORDS = ("model=mlp", "model.hidden=[20]", "norm=builtin")
@@ -297,3 +300,24 @@ def test_a_folder_of_a_run_that_died_before_it_began_is_taken(
     ran = train(*WORDS, "steps=1", f"output_dir={folder}")
     assert ran.path == folder and json.loads(ran.directory.result_file.read_text())["status"] == "finished"
     assert not list(folder.glob(".*"))
+
+
+def test_a_configuration_that_bnexp_itself_changes_is_the_runs_own(stopped: Ran, settled: Train) -> None:
+    """More steps, as `bnexp resume RUN steps=24` gives them: the checkpoint still holds the ones before."""
+    longer = restore(stopped.directory.read_config())
+    longer.epochs, longer.steps = None, 24
+    ownership.change(stopped.directory, as_yaml(longer), asdict(longer))
+    resume(stopped)
+    assert (stopped.result["status"], stopped.result["step"]) == ("finished", 24)
+    assert json.loads(stopped.last["config"])["steps"] == 24
+
+
+def test_killed_while_its_configuration_is_changed_a_run_has_the_one_before(
+    stopped: Ran, settled: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = restore(stopped.directory.read_config())
+    longer.epochs, longer.steps = None, 24
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunDirectory, "write_config", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+        ownership.change(stopped.directory, as_yaml(longer), asdict(longer))
+    assert_same_run(resume(stopped), settled(*WORDS))

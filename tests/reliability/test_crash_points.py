@@ -17,7 +17,7 @@ OTHERS = [
     (*SMALL[:3], "steps=9", "telemetry=none", "checkpoint.every=2"),
     ("model=mlp", "model.hidden=[8]", "norm=none", "optimizer=adam", "epochs=2", "data.val_fraction=0"),
 ]
-SAMPLE = 16
+SAMPLE = 18
 
 
 @pytest.mark.slow
