@@ -15,16 +15,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import NoneType
 from typing import IO, Any
 
 import torch
-from torch import Tensor
 
 from bnexp import atomic
 from bnexp.config import MOST_THREADS
 from bnexp.engine.digest import digest
 from bnexp.engine.learner import Learner
+from bnexp.engine.resemblance import model_fits, stranger
 from bnexp.engine.tensor_files import read
 from bnexp.errors import CheckpointError
 
@@ -64,6 +63,12 @@ SOUND: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
+MARKS: Mapping[str, Mapping[str, type]] = {
+    "metrics": {"bytes": int, "rows": int, "sha256": str, "row": str},
+    "events": {"name": str, "bytes": int, "sha256": str},
+}
+
+
 @dataclass(frozen=True)
 class Saved:
     """A checkpoint that was read and is whole."""
@@ -78,13 +83,12 @@ class Saved:
         Raises:
             CheckpointError: it is another network's, or not finite.
         """
-        _check_tensors(self.path, self.content["model"], learner)
+        if (part := stranger(self.content, learner)) is not None:
+            raise _misfit(self.path, part)
         try:
             learner.load_state_dict(dict(self.content))
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise _misfit(self.path) from error
-        if not _moments_fit(learner):
-            raise _misfit(self.path)
+            raise _misfit(self.path, "state") from error
         if not learner.is_finite():
             names = (name for name, tensor in learner.floating_tensors() if not torch.isfinite(tensor).all())
             raise CheckpointError(f"{self.path} must hold finite numbers, and {next(names)} is not")
@@ -132,6 +136,8 @@ def read_last(path: Path) -> Saved:
     lacking = [part for part in PARTS if part not in content]
     if lacking:
         raise CheckpointError(f"{path} must be a run's own last.pt, it lacks {', '.join(sorted(lacking))}")
+    if not _are_marks(content.get("files", {})):
+        raise CheckpointError(f"{path} must hold what its rows and events were, as bnexp writes it")
     return Saved(path, content, _state(path, content["state"]))
 
 
@@ -142,7 +148,8 @@ def best(path: Path, learner: Learner) -> dict[str, Any]:
         CheckpointError: the file is missing or damaged, another network's, or not finite.
     """
     content = whole(path)
-    _check_tensors(path, content.get("model"), learner)
+    if not model_fits(content.get("model"), learner):
+        raise _misfit(path, "model")
     if not _is_count(content.get("step")):
         raise CheckpointError(f"{path} must say of which step its weights are, and does not")
     for name, tensor in content["model"].items():
@@ -201,6 +208,22 @@ class _Remembering:
     def flush(self) -> None: ...
 
 
+def _are_marks(files: object) -> bool:
+    """Whether these are marks of a metrics file and of event files; older checkpoints have none."""
+    if not isinstance(files, dict) or files.keys() - MARKS.keys():
+        return False
+    metrics, events = files.get("metrics"), files.get("events", [])
+    marked = [("metrics", metrics)] if metrics is not None else []
+    if not isinstance(events, list):
+        return False
+    return all(
+        isinstance(mark, dict)
+        and {name: type(value) for name, value in mark.items()} == MARKS[kind]
+        and 0 <= mark["bytes"] < 2**62
+        for kind, mark in [*marked, *(("events", mark) for mark in events)]
+    )
+
+
 def _state(path: Path, saved: object) -> TrainState:
     if not isinstance(saved, dict) or "threads" not in saved or saved.keys() - SOUND.keys():
         raise CheckpointError(f"{path} must hold how far its run is, as bnexp writes it, and does not")
@@ -210,30 +233,9 @@ def _state(path: Path, saved: object) -> TrainState:
     return TrainState(**saved)
 
 
-def _check_tensors(path: Path, saved: object, learner: Learner) -> None:
-    """Refuse tensors that torch would take and turn into something else, or into nothing."""
-    own = learner.model.state_dict()
-    if not isinstance(saved, Mapping) or saved.keys() != own.keys():
-        raise _misfit(path)
-    for name, tensor in own.items():
-        found = saved[name]
-        plain = isinstance(found, Tensor) and found.layout is torch.strided and not found.is_meta
-        if not plain or (found.dtype, found.shape) != (tensor.dtype, tensor.shape):
-            raise _misfit(path)
-
-
-def _moments_fit(learner: Learner) -> bool:
-    """Whether what the optimizer keeps of each weight has its shape, or is one number; torch does not ask."""
-    return all(
-        value.shape in (parameter.shape, ()) if isinstance(value, Tensor) else type(value) in (int, NoneType)
-        for parameter, moments in learner.optimizer.state.items()
-        for value in moments.values()
-    )
-
-
-def _misfit(path: Path) -> CheckpointError:
+def _misfit(path: Path, part: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} must fit the network that config.yaml describes: put back the run's own files"
+        f"{path} must fit what config.yaml describes, its {part} does not: put back the run's own files"
     )
 
 

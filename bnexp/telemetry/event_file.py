@@ -113,7 +113,7 @@ class EventFile:
 
 def damaged(folder: Path, marks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of those files that do not hold any more what they held when they were marked."""
-    return [mark["name"] for mark in marks if not _holds(folder / mark["name"], mark)]
+    return [mark["name"] for mark in marks if not _holds(folder / Path(mark["name"]).name, mark)]
 
 
 def _holds(path: Path, mark: Mapping[str, Any]) -> bool:

@@ -125,6 +125,8 @@ class MetricsFile:
 
     def _go_back_to(self, mark: Mapping[str, Any], path: Path, step: int) -> None:
         content, last = self._file.read(mark["bytes"]), mark["row"].encode()
+        if last and _parse(last) is None:
+            raise CheckpointError(f"the checkpoint of {path.parent} must hold a row of metrics, and does not")
         if len(content) == mark["bytes"] and hashlib.sha256(content).hexdigest() == mark["sha256"]:
             lines = content.splitlines(keepends=True)
         else:

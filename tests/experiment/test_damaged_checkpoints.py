@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import random
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -321,3 +323,35 @@ def test_killed_while_its_configuration_is_changed_a_run_has_the_one_before(
         patch.setattr(RunDirectory, "write_config", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         ownership.change(stopped.directory, as_yaml(longer), asdict(longer))
     assert_same_run(resume(stopped), settled(*WORDS))
+
+
+ODD = ["x", None, 10**30, -1, float("nan"), [], {}, torch.zeros(3), True, 1.5]
+
+
+def places_in(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return where something stands in nested dicts and lists, as the keys that lead there."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place, *(found for key, item in items for found in places_in(item, (*place, key)))]
+
+
+@pytest.mark.parametrize("words", [("optimizer=adamw", "norm=noisy"), ("precision=float16",)], ids=" ".join)
+def test_no_value_of_another_kind_is_a_bug_of_a_later_step(
+    train: Train, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Sixty values put somewhere else, under a digest that agrees: a line, or a run that goes on."""
+    ran = train(*WORDS[:2], "telemetry=none", *words, stop_after=STOP)
+    ran.directory.previous_file.unlink()
+    whole, kept = checkpoint.whole(ran.directory.last_file), shutil.copytree(ran.path, tmp_path / "kept")
+    draw = random.Random(0)
+    for place in draw.sample([place for place in places_in(whole) if place], 60):
+        shutil.copytree(kept, ran.path, dirs_exist_ok=True)
+        changed = copy.deepcopy(whole)
+        inner: Any = changed
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = draw.choice(ODD)
+        checkpoint.write(ran.directory.last_file, changed)
+        try:
+            resume(ran, stop_after=1)
+        except checkpoint.CheckpointError as error:
+            assert len(str(error).splitlines()) == 1
