@@ -218,12 +218,17 @@ def plot(
     what: Annotated[str, typer.Option(metavar="|".join(FIGURES), help="Which figure.")] = "loss",
     output: Annotated[str | None, typer.Option("-o", "--output", help="A .png, .svg or .pdf file.")] = None,
     layers: Layers = None,
+    x: Annotated[str | None, typer.Option("--x", metavar="KEY", help="Of metric: the knob below.")] = None,
+    y: Annotated[str | None, typer.Option("--y", metavar="TAG,TAG", help="Of metric: what is drawn.")] = None,
+    by: Annotated[str | None, typer.Option("--by", metavar="KEY", help="Of metric: a line a value.")] = None,
     runs_dir: RunsDir = "runs",
 ) -> None:
-    """Draw runs side by side into a figure."""
+    """Draw runs side by side into a figure, or a metric of theirs against a knob (--what metric --x KEY)."""
+    from bnexp.commands.plot import Against
     from bnexp.commands.plot import plot as command
 
-    command(runs, what=what, output=output, runs_dir=runs_dir, layers=layers or [])
+    against = Against(x, y, by)
+    command(runs, what=what, output=output, runs_dir=runs_dir, layers=layers or [], against=against)
 
 
 @app.command()

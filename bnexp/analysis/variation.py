@@ -30,6 +30,12 @@ class Knob:
     def title(self) -> str:
         return title(self.key)
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether there are two numbers at least to draw against."""
+        numbers = [one for one in self.values if isinstance(one, (int, float)) and not isinstance(one, bool)]
+        return len(numbers) > 1
+
 
 @dataclass(frozen=True)
 class Crossing:

@@ -45,6 +45,15 @@ CPU_MEMORY = (
 ONE_RUN = "One run of each configuration is shown, that with {seed}."
 
 
+def over_knob(key: str) -> str:
+    """Say what a figure of metrics against a knob shows."""
+    return (
+        "Each point is a run, each marker the mean over seeds with its 95 % interval, as in the table; an "
+        f"interval may leave the panel. What differs besides {key} has a line of its own. A cross at the "
+        "edge is a run that diverged, which enters no mean."
+    )
+
+
 def heat_map(tags: Sequence[str], rows: str, columns: str) -> str:
     """Return the caption of one map or several, which is no place to call anything best by guessing."""
     names = " and ".join(metrics.of(tag).title for tag in tags)

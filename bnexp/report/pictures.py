@@ -8,16 +8,18 @@ from functools import partial
 
 from bnexp.analysis.groups import Group, grouped
 from bnexp.analysis.records import Record
-from bnexp.analysis.variation import crossed, two_swept
+from bnexp.analysis.variation import crossed, knobs, two_swept
 from bnexp.display.comparison import Comparison
 from bnexp.errors import CheckpointError, ConfigError
 from bnexp.figures import curves, gradients, percentiles, running_stats, summaries
 from bnexp.figures.curves import Column
 from bnexp.figures.loss import Arm
+from bnexp.figures.metric import draw_metric
 from bnexp.figures.style import styled, svg
 from bnexp.figures.subjects import Drawing, Subject
 from bnexp.report import captions
 from bnexp.report.selection import MOST_CURVES, Faceted, arms_of, distinct, faceted, representative, some
+from bnexp.runs.identity import slug
 
 MOST_COSTS = 40
 MOST_MAPS = 2
@@ -92,6 +94,7 @@ def pictures(comparison: Comparison, records: Sequence[Record]) -> list[Picture]
     plans = [
         *_curves(comparison, arms, split),
         Illustration("heat_map", "Two knobs at once", lambda: _heat_map(comparison.metrics, records)),
+        *_over_knobs(comparison.metrics, records),
         *_small_multiples(comparison, arms),
         Illustration("cost", "Cost", lambda: _cost(comparison, arms)),
     ]
@@ -142,6 +145,19 @@ def _batches_differ(groups: Sequence[Group]) -> bool:
         for record in group.records
     }
     return len(updates) > 1
+
+
+def _over_knobs(metrics: Sequence[str], records: Sequence[Record]) -> list[Illustration]:
+    """Return a figure for each knob of which several numbers were tried."""
+    keys = [knob.title for knob in knobs(records) if knob.is_numeric]
+    return [
+        Illustration(f"over_{slug(key)}", f"Against {key}", partial(_over_knob, metrics, records, key))
+        for key in keys
+    ]
+
+
+def _over_knob(metrics: Sequence[str], records: Sequence[Record], key: str) -> tuple[Drawing, list[str]]:
+    return draw_metric(records, key, metrics[:MOST_MAPS]), [captions.over_knob(key)]
 
 
 def _heat_map(metrics: Sequence[str], records: Sequence[Record]) -> tuple[Drawing, list[str]]:

@@ -4,7 +4,7 @@ import pytest
 from synthetic_runs import config, write_run
 
 from bnexp import cli
-from bnexp.figures.catalog import FIGURES
+from bnexp.figures.catalog import IN_RUNS
 from bnexp.protocols import Measurement
 
 
@@ -12,7 +12,7 @@ def plot(*words):
     return cli.run(["plot", *words])
 
 
-@pytest.mark.parametrize("what", FIGURES)
+@pytest.mark.parametrize("what", IN_RUNS)
 def test_real_runs_are_drawn(what, trained, folder, capsys):
     capsys.readouterr()
     assert plot("custom", "none", "--what", what, "--runs-dir", str(trained)) == 0
@@ -22,6 +22,30 @@ def test_real_runs_are_drawn(what, trained, folder, capsys):
         note for note in notes if note.startswith('note: run "no norm" left out: running_stats needs')
     ]
     assert len(notes) == len(left_out) == (1 if what == "running_stats" else 0)
+
+
+def test_final_metrics_are_drawn_against_a_knob(trained, folder, capsys):
+    """The one knob with several numbers is the axis if none is named; what is misspelt is one line."""
+    root = str(trained)
+    assert (
+        plot("custom", "none", "diverged", "--what", "metric", "--x", "optimizer.lr", "--runs-dir", root) == 0
+    )
+    assert (folder / "metric.png").stat().st_size > 10_000
+    capsys.readouterr()
+    for words, said in (
+        (
+            ("--what", "metric", "--x", "optimizer.l"),
+            "optimizer.l: no run has this key (did you mean optimizer.lr?)",
+        ),
+        (("--what", "metric", "--x", "norm"), "norm must have numbers to draw against"),
+        (
+            ("--what", "metric", "--x", "seed", "--y", "accuracy/tset"),
+            "no such metric (did you mean accuracy/test?)",
+        ),
+        (("--what", "loss", "--x", "seed"), "--x, --y and --by belong to --what metric"),
+    ):
+        assert plot("custom", "none", *words, "--runs-dir", root) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_loss_is_drawn_if_nothing_else_is_asked_for(trained, folder, capsys):
@@ -76,7 +100,7 @@ def test_a_run_that_is_not_there_is_told(trained, folder, capsys):
 
 def test_a_run_that_logged_nothing_is_told(folder, capsys):
     write_run(folder / "empty", {0: Measurement({"lr": 0.1})}, config=config())
-    for what in FIGURES:
+    for what in IN_RUNS:
         assert plot("empty", "--what", what) == 2
         assert f"{what} needs" in error(capsys)
 

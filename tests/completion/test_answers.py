@@ -115,7 +115,10 @@ def test_a_new_verb_appears_by_itself() -> None:
         ("bnexp plot norm=gr", {"norm=group"}),
         ("bnexp plot --runs-dir r", {"runs/"}),
         ("bnexp resume --runs-dir elsewhere ", set()),
-        ("bnexp plot --what ", {"loss", "activations", "gradients", "running_stats", "percentiles"}),
+        (
+            "bnexp plot --what ",
+            {"loss", "activations", "gradients", "running_stats", "percentiles", "metric"},
+        ),
         ("bnexp runs show la", {"last"}),
         ("bnexp tb norm=gr", {"norm=group"}),
         ("bnexp tb no", {"norm=", "norm_batch=", "none-64", "norms-4"}),

@@ -13,7 +13,7 @@ from synthetic_runs import OURS, telling_rows
 
 from bnexp import cli
 
-FIGURES = ("curves", "heat_map", "running_stats", "percentiles", "gradients", "cost")
+FIGURES = ("curves", "heat_map", "over_batch_size", "running_stats", "percentiles", "gradients", "cost")
 VOID = ("meta", "link", "br", "hr", "img")
 
 
@@ -185,7 +185,7 @@ def test_runs_without_telemetry_have_a_report(tmp_path, folder):
     assert report(root=tmp_path) == 0
     data = json.loads((folder / "report.json").read_text())
     shown = {one["name"]: one["shown"] for one in data["figures"]}
-    assert shown == {name: name in ("curves", "cost") for name in FIGURES}
+    assert shown == {name: name in ("curves", "cost") for name in FIGURES if name != "over_batch_size"}
     page = (folder / "report.html").read_text()
     assert page.count('<p class="missing">Not shown: ') == 4
     assert sorted(path.stem for path in (folder / "report_files").iterdir()) == ["cost", "curves"]
