@@ -30,7 +30,7 @@ def write(path: Path, fill: Callable[[IO[bytes]], object], *, keep: Path | None 
     try:
         _write(path, fill, keep)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
 
