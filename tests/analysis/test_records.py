@@ -145,19 +145,19 @@ def test_what_is_no_run_is_not_listed(run, tmp_path):
 def test_a_folder_that_cannot_be_listed_stops_nothing(run, tmp_path, monkeypatch):
     leave_run(tmp_path / "default" / "locked", config(), accuracy_test=0.25)
     (tmp_path / "private").mkdir()
-    listdir, scandir, read_bytes = os.listdir, os.scandir, Path.read_bytes
+    listdir, scandir, open_file = os.listdir, os.scandir, os.open
 
     def guarded(function):  # root may read everything, so permissions cannot be taken away from tests
-        def call(path, *rest):
+        def call(path, *rest, **named):
             if os.fspath(path).endswith(("locked", "private", "locked/result.json")):
                 raise PermissionError(13, "Permission denied", os.fspath(path))
-            return function(path, *rest)
+            return function(path, *rest, **named)
 
         return call
 
     monkeypatch.setattr(os, "listdir", guarded(listdir))
     monkeypatch.setattr(os, "scandir", guarded(scandir))
-    monkeypatch.setattr(Path, "read_bytes", guarded(read_bytes))
+    monkeypatch.setattr(os, "open", guarded(open_file))
     assert "Permission denied" in damaged(tmp_path).problem
 
 
