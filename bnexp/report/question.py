@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from bnexp import metrics
 from bnexp.analysis.groups import Group, decimals, grouped
-from bnexp.analysis.naming import facts, phrase, value_name
+from bnexp.analysis.naming import HEADLINES, facts, phrase, value_name
 from bnexp.analysis.records import Record
 from bnexp.analysis.variation import Knob, knobs
+from bnexp.composition.drafts import draft
 from bnexp.display.comparison import Comparison, estimated, findings
+from bnexp.errors import ConfigError
 
 MOST_NAMES = 4  # of knobs in a title
+MOST_UNUSUAL = 6  # knobs that are told though they were not varied
 MOST_VALUES = 8  # of a knob that are listed
 MODEL, DATA = "choices.model", "choices.data"
 LENGTHS = ("epochs", "steps")
@@ -98,7 +102,22 @@ def _seeds(records: Sequence[Record]) -> str:
 def _common(records: Sequence[Record], swept: Sequence[Knob]) -> str:
     fact, varied = facts(records[0].config), {knob.key for knob in swept}
     found = [_what(fact, varied), *(_length(fact, key, varied) for key in LENGTHS)]
-    return ", ".join(part for part in found if part)
+    return ", ".join([*(part for part in found if part), *_unusual(records)])
+
+
+def _unusual(records: Sequence[Record]) -> list[str]:
+    """Return, in words, the studied knobs that all runs share with a value that is no default."""
+    found = [facts(record.config) for record in records]
+    shared = {key: value for key, value in found[0].items() if all(fact.get(key) == value for fact in found)}
+    choices = {"model": shared.get(MODEL), "data": shared.get(DATA)}
+    try:
+        node = draft([f"{group}={choice}" for group, choice in choices.items() if choice is not None])
+    except ConfigError:  # a choice that is not here any more has no defaults
+        return []
+    usual, named = facts(asdict(node.config)), {MODEL, DATA, *LENGTHS, "seed"}
+    keys = [key for key in HEADLINES if key in shared and key not in named and shared[key] != usual.get(key)]
+    told = [phrase(key, shared[key]) for key in keys[:MOST_UNUSUAL]]
+    return told + (["…"] if len(keys) > MOST_UNUSUAL else [])
 
 
 def _what(fact: Mapping[str, Any], varied: set[str]) -> str:

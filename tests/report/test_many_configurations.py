@@ -11,8 +11,10 @@ from bnexp.analysis.groups import grouped
 from bnexp.analysis.records import all_records
 from bnexp.display.comparison import Comparison
 from bnexp.figures.subjects import look
-from bnexp.report.question import in_short
+from bnexp.report.question import in_short, question
 from bnexp.report.selection import arms_of, distinct, faceted, some
+
+DONE = {"status": "finished", "accuracy/test": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +77,15 @@ def test_the_first_sentence_names_all_that_share_the_best_mean(tmp_path):
     best, worst = in_short(comparison)[:2]
     assert re.match(r"Highest mean test accuracy: (batch 8; batch 16|batch 16; batch 8): 0\.9000 ±", best)
     assert worst.startswith("Lowest mean test accuracy: batch 64: 0.5000 ±")
+
+
+def test_the_question_names_what_is_shared_and_unusual(tmp_path):
+    for norm in ("custom", "none"):
+        write_run(
+            tmp_path / norm,
+            telling_rows(norm, 0),
+            config=config(norm, activation="relu", optimizer__lr=0.5),
+            result=DONE,
+        )
+    told = question(all_records(tmp_path))
+    assert told.endswith("lenet on digits, 5 epochs, relu, lr 0.5")
