@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # Names alone: a module is imported when its figure is drawn, so that help and TAB need no matplotlib.
 OF_A_KNOB = "metric"  # the one that shows final numbers against a knob, and not what happened in runs
-IN_RUNS = ("loss", "activations", "gradients", "running_stats", "percentiles")
+IN_RUNS = ("loss", "activations", "gradients", "running_stats", "percentiles", "depth")
 FIGURES = (*IN_RUNS, OF_A_KNOB)
 
 
