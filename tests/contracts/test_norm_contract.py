@@ -16,6 +16,7 @@ from oracles import assert_close
 from torch import Tensor, nn
 from torch.autograd import gradcheck
 
+from bnexp.choices import ABOUT
 from bnexp.models.dropout import seed_noise
 from bnexp.norms.contract.traits import BoundNorm, bind
 
@@ -31,7 +32,8 @@ def read(path: Path) -> tuple[Any, dict[str, Any]]:
     node = yaml.safe_load(text)
     module, _, name = node.pop("_target_").rpartition(".")
     assert node.pop("_partial_") is True
-    return getattr(importlib.import_module(module), name), node
+    knobs = {key: value for key, value in node.items() if key not in ABOUT}
+    return getattr(importlib.import_module(module), name), knobs
 
 
 @pytest.fixture(params=CHOICES, ids=lambda path: path.stem)

@@ -222,7 +222,9 @@ STATES = [
 ]
 
 
-@pytest.mark.parametrize("change", [nan, meta, moments, *STATES], ids=str)
+@pytest.mark.parametrize(
+    "change", [nan, meta, moments, *STATES], ids=lambda one: getattr(one, "__name__", str(one))
+)
 @pytest.mark.parametrize("signed", [True, False])
 def test_what_no_run_can_have_saved_is_refused_in_one_line(
     stopped: Ran, refused: Callable[[Ran], str], change: Any, signed: bool
