@@ -152,8 +152,8 @@ def fail_at(step: int, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def own(content: dict[str, Any]) -> dict[str, Any]:
-    """Return what a checkpoint holds besides the id of its run and its digest."""
-    return {key: value for key, value in content.items() if key not in ("run", "digest")}
+    """Return what a checkpoint holds besides what tells whose it is, and its digest."""
+    return {key: value for key, value in content.items() if key not in ("run", "config", "digest")}
 
 
 def load(path: Path) -> dict[str, Any]:
