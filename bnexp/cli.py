@@ -320,6 +320,12 @@ def list_runs(
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, its name, or `last`.")],
     layers: Layers = None,
+    what: Annotated[
+        str,
+        typer.Option(
+            metavar="overview|running_stats", help="running_stats: the traced channels, step by step."
+        ),
+    ] = "overview",
     runs_dir: RunsDir = "runs",
     as_json: AsJson = False,
     csv: Csv = None,
@@ -328,7 +334,7 @@ def show(
     from bnexp.commands.show import show as command
     from bnexp.display.export import Form
 
-    command(run, runs_dir=runs_dir, form=Form(as_json, csv), patterns=layers or [])
+    command(run, runs_dir=runs_dir, form=Form(as_json, csv), patterns=layers or [], what=what)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

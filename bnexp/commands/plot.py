@@ -75,7 +75,8 @@ def _of_a_knob(records: Sequence[Record], path: Path, against: Against) -> list[
         raise ConfigError(f"--y {unknown[0]}: no such metric{near}")
     notes = write_metric(answered, path, against.x or swept[0], tags, against.by)
     left = len(records) - len(answered)
-    return notes + ([f"{left} runs that have not ended left out"] if left else [])
+    runs = "1 run that has" if left == 1 else f"{left} runs that have"
+    return notes + ([f"{runs} not ended left out"] if left else [])
 
 
 def _meant(references: Sequence[str], root: Path) -> list[Record]:

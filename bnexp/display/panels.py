@@ -73,6 +73,7 @@ def summary(view: RunView) -> Table:
         "where": escape(_divergence(view)),
         "error": escape(_from_result(view, "error")),
         "test": ", ".join(filter(None, (_metric(view, tag) for tag in metrics.tags("test")))),
+        "statistics": escape(_three_ways(view)),
         "choices": escape(" ".join(f"{key}={choices[key]}" for key in BUILT if choices.get(key))),
         "knobs": escape(" ".join(f"{key}={value}" for key, value in knobs.items())),
     }
@@ -82,6 +83,20 @@ def summary(view: RunView) -> Table:
         if text:
             table.add_row(name, text)
     return table
+
+
+def _three_ways(view: RunView) -> str:
+    """Return accuracy by each kind of statistics: as logged while training, else as found at the end."""
+    logged = {kind: view.metrics.get(f"{metrics.THREE_WAY}/accuracy/{kind}") for kind in metrics.STATISTICS}
+    found = {kind: float(series.values[-1]) for kind, series in logged.items() if series is not None}
+    gap = (view.result or {}).get(metrics.GAP)
+    if not found and isinstance(gap, Mapping):
+        found = {kind: gap[kind] for kind in metrics.STATISTICS if isinstance(gap.get(kind), (int, float))}
+    if not found:
+        return ""
+    split = "validation" if view.metrics.get("loss/val") is not None else "training"
+    told = ", ".join(f"{kind} {metrics.of('accuracy').number(value)}" for kind, value in found.items())
+    return f"{split} accuracy by {told} statistics"
 
 
 def curves(view: RunView, ascii_only: bool) -> Table:

@@ -18,12 +18,12 @@ from bnexp.analysis.naming import names, phrase
 from bnexp.analysis.query import known_keys
 from bnexp.analysis.records import ABSENT, Record
 from bnexp.errors import ConfigError, suggestion
-from bnexp.figures.style import legend_above, new_figure
+from bnexp.figures.style import PALETTE, legend_above, new_figure
 from bnexp.figures.subjects import Drawing, Look, look
 
 PANEL_IN = 2.6
 MARGIN = 0.06  # of the runs' range
-MOST_LINES = 8
+MOST_LINES = len(PALETTE)  # more would share colours
 FACTOR = 4.0  # values that reach over more than this, in even steps of their logarithms, have such an axis
 
 
@@ -66,7 +66,8 @@ def lines_over(records: Sequence[Record], x: str, by: str | None = None) -> tupl
         groups = {value: Group(name, {}, at[value]) for value in sorted(at)}
         found.append(Line(name, look(index), groups))
     left = len(ordered) - len(kept)
-    return found, [f"{left} runs without a number of {x} left out"] if left else []
+    told = "1 run" if left == 1 else f"{left} runs"
+    return found, [f"{told} without a number of {x} left out"] if left else []
 
 
 def draw_metric(records: Sequence[Record], x: str, tags: Sequence[str], by: str | None = None) -> Drawing:
@@ -82,8 +83,8 @@ def draw_metric(records: Sequence[Record], x: str, tags: Sequence[str], by: str 
     every = [group for line in found for group in line.groups.values()]
     known = [tag for tag in tags if any(_runs(group, tag) for group in every)]
     if not known:
-        raise ConfigError(f"no run has {', '.join(tags)}")
-    notes += [f"no run has {tag}" for tag in tags if tag not in known]
+        raise ConfigError(f"no run that ended well has {', '.join(tags)}")
+    notes += [f"no run that ended well has {tag}" for tag in tags if tag not in known]
     figure = new_figure(PANEL_IN)
     values, crosses = sorted({value for line in found for value in line.groups}), False
     for axes, tag in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
@@ -150,10 +151,12 @@ def _draw_line(axes: Axes, line: Line, tag: str) -> None:
         axes.plot([value] * len(runs), runs, color=style.color, marker=".", ls="", ms=4, alpha=0.45)
     found = {value: group.estimate(tag) for value, group in line.groups.items()}
     known = {value: one for value, one in found.items() if one is not None}
+    # NaN draws nothing: a single run has no interval, and none is not one of zero
+    halves = [np.nan if one.half_width is None else one.half_width / metric.scale for one in known.values()]
     axes.errorbar(
         list(known),
         [one.mean / metric.scale for one in known.values()],
-        yerr=[(one.half_width or 0.0) / metric.scale for one in known.values()],
+        yerr=halves,
         color=style.color,
         ls=style.line,
         marker=style.marker,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +16,7 @@ from bnexp.telemetry.counting import ACTIVATIONS, VARIANCES, count, histograms
 from bnexp.telemetry.intervals import Due
 
 GRIDS = {"running_mean": ACTIVATIONS, "running_var": VARIANCES}
+BATCH = ("batch_mean", "batch_var")
 ROUNDING = 1e-6  # of a mean in float32, with some room
 Floats = NDArray[np.float64]
 
@@ -26,6 +27,7 @@ class RunningStatistics:
         running_mean/<layer>, running_var/<layer>            histograms over the channels
         running_mean/<layer>/mean|min|max, running_var/...   over the channels
         running_mean/<layer>/channel_<c>, running_var/...    of each chosen channel that the layer has
+        batch_mean/<layer>/mean|min|max|channel_<c>, batch_var/...   the same of the batch that comes
         running_gap/<layer>/mean   mean over channels of |running_mean - batch_mean| / sqrt(batch_var)
         running_gap/<layer>/var    mean over channels of |ln(running_var / (batch_var * n / (n - 1)))|
 
@@ -53,9 +55,14 @@ class RunningStatistics:
             if channel < size
         ]
         self._chosen = np.array([place for _, place in chosen], dtype=np.int64)
-        self._tags = [f"{tag}/{how}" for how in ("mean", "min", "max") for tag in self.histogram_tags]
-        self._tags += [f"{buffer}/{channel}" for buffer in GRIDS for channel, _ in chosen]
+        self._tags = self._named_after(GRIDS, [channel for channel, _ in chosen])
+        self._batch_tags = self._named_after(BATCH, [channel for channel, _ in chosen])
         self._gap_tags = [f"running_gap/{name}/{gap}" for gap in ("mean", "var") for name in self._layers]
+
+    def _named_after(self, quantities: Iterable[str], channels: Sequence[str]) -> list[str]:
+        tags = [f"{quantity}/{name}" for quantity in quantities for name in self._layers]
+        found = [f"{tag}/{how}" for how in ("mean", "min", "max") for tag in tags]
+        return found + [f"{quantity}/{channel}" for quantity in quantities for channel in channels]
 
     def begin(self, due: Due) -> None:
         self._due = due
@@ -98,16 +105,25 @@ class RunningStatistics:
     @np.errstate(invalid="ignore")
     def _named(self, numbers: Floats, values_per_channel: tuple[int, ...]) -> Measurement:
         """Reduce on the host: so few numbers take a fraction of the time of a device's many small calls."""
-        before, starts = numbers[:2], self._starts
-        means = np.add.reduceat(before, starts, axis=1) / self._widths
-        lows, highs = np.minimum.reduceat(before, starts, axis=1), np.maximum.reduceat(before, starts, axis=1)
-        values = np.concatenate([means, lows, highs, before.take(self._chosen, 1)], axis=None)
-        found = dict(zip(self._tags, values.tolist(), strict=True))
+        starts = self._starts
+        found = self._reduced(self._tags, numbers[:2])
+        of_batch = self._reduced(self._batch_tags, numbers[2:])
+        unseen = [name for name, n in zip(self._layers, values_per_channel, strict=True) if n == 0]
+        found |= {
+            tag: value for tag, value in of_batch.items() if not unseen or tag.split("/")[1] not in unseen
+        }
         gaps = _gaps(numbers, _log_unbiasing(values_per_channel, tuple(self._sizes)))
         averages = (np.add.reduceat(gaps, starts, axis=1) / self._widths).ravel()
         if np.isfinite(averages).all():
             return Measurement(found | dict(zip(self._gap_tags, averages.tolist(), strict=True)))
         return Measurement(found | self._gaps_left(gaps))
+
+    def _reduced(self, tags: Sequence[str], of_channels: Floats) -> dict[str, float]:
+        """Return means, least and greatest over the channels of each layer, and the chosen channels."""
+        means = np.add.reduceat(of_channels, self._starts, axis=1) / self._widths
+        lows, highs = (end.reduceat(of_channels, self._starts, axis=1) for end in (np.minimum, np.maximum))
+        values = np.concatenate([means, lows, highs, of_channels.take(self._chosen, 1)], axis=None)
+        return dict(zip(tags, values.tolist(), strict=True))
 
     def _gaps_left(self, gaps: Floats) -> dict[str, float]:
         """Average over the channels that can be compared, where some cannot."""

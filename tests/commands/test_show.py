@@ -1,5 +1,6 @@
 """`bnexp runs show`: what it says of runs in every state, on 80 columns, quickly."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -152,3 +153,27 @@ def test_a_broken_run_is_one_line(damage, told, folder, capsys):
     assert show("damaged") == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1 and told in printed.err
+
+
+def test_running_statistics_are_told_step_by_step(tmp_path, folder, capsys):
+    """Where all steps are logged, a row follows from the one before: running + momentum (batch - running)."""
+    run = tmp_path / "traced"
+    words = ("telemetry=full", "steps=5", "momentum=0.25", "norm.running_var=biased", "data.train_size=100")
+    assert cli.run(["train", *words, "threads=1", f"output_dir='{run}'"]) == 0
+    text = shown(capsys, str(run), "--what", "running_stats", "--layers", "conv2")
+    header, *rows = [line.split() for line in text.splitlines()]
+    assert " ".join(header) == "layer channel step running mean batch mean running var batch var"
+    assert [row[:3] for row in rows] == [["conv2", str(c), str(step)] for c in range(3) for step in range(6)]
+    numbers = [[float(cell) for cell in row[3:]] for row in rows]
+    for before, after in itertools.pairwise(numbers[:6]):
+        assert after[0] == pytest.approx(0.75 * before[0] + 0.25 * before[1], abs=2e-4)
+        assert after[2] == pytest.approx(0.75 * before[2] + 0.25 * before[3], abs=2e-4)
+    assert "validation accuracy by running " in shown(capsys, str(run))
+
+
+def test_a_run_without_traces_says_what_they_need(trained, folder, capsys):
+    capsys.readouterr()
+    assert cli.run(["runs", "show", "none", "--runs-dir", str(trained), "--what", "running_stats"]) == 2
+    assert "--what running_stats needs traced channels" in capsys.readouterr().err
+    assert cli.run(["runs", "show", "none", "--runs-dir", str(trained), "--what", "running"]) == 2
+    assert "did you mean running_stats?" in capsys.readouterr().err

@@ -108,9 +108,17 @@ def test_what_cannot_be_drawn_is_told(records):
     for x, tags, said in (
         ("norm", ["accuracy/test"], "norm must have numbers to draw against"),
         ("optimizer.l", ["accuracy/test"], r"no run has this key \(did you mean optimizer.lr\?\)"),
-        ("optimizer.lr", ["nll/test"], "no run has nll/test"),
+        ("optimizer.lr", ["nll/test"], "no run that ended well has nll/test"),
     ):
         with pytest.raises(ConfigError, match=said):
             draw_metric(records, x, tags)
     drawing = draw_metric(records, "optimizer.lr", ["accuracy/test", "nll/test"])
-    assert drawing.notes == ["no run has nll/test"]
+    assert drawing.notes == ["no run that ended well has nll/test"]
+
+
+def test_a_lone_run_has_no_interval_and_not_one_of_zero(records):
+    lone = [record("custom", rate, 0, 0.5) for rate in RATES]
+    (container,) = panel(draw_metric(lone, "optimizer.lr", ["accuracy/test"])).containers
+    _, caps, (bars,) = container
+    assert not any(np.isfinite(np.asarray(cap.get_ydata(), dtype=float)).any() for cap in caps)
+    assert all(len(segment) == 0 for segment in bars.get_segments())

@@ -147,10 +147,9 @@ def test_every_tag_of_the_table_is_there_at_step_0_and_has_one_kind(network, nor
         scalars |= {f"percentile/{layer}/{side}/{p}" for side in ("in", "out") for p in (15, 50, 85)}
         scalars.add(f"nonfinite/{layer}")
     for layer in tracking:
-        scalars |= {
-            f"running_{kind}/{layer}/{how}" for kind in ("mean", "var") for how in ("mean", "min", "max")
-        }
-        scalars |= {f"running_{kind}/{layer}/channel_{c}" for kind in ("mean", "var") for c in range(3)}
+        for quantity in ("running_mean", "running_var", "batch_mean", "batch_var"):
+            scalars |= {f"{quantity}/{layer}/{how}" for how in ("mean", "min", "max")}
+            scalars |= {f"{quantity}/{layer}/channel_{c}" for c in range(3)}
         scalars |= {f"running_gap/{layer}/{gap}" for gap in ("mean", "var")}
     histograms = {f"activation/{layer}/{side}" for layer in layers for side in ("in", "out")}
     histograms |= {f"running_{kind}/{layer}" for layer in tracking for kind in ("mean", "var")}

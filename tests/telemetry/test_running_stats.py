@@ -71,6 +71,25 @@ def test_scalars_are_the_means_minima_and_maxima_over_the_channels_before_the_st
             assert (found[f"{tag}/min"], found[f"{tag}/max"]) == (values.min(), values.max())
 
 
+def test_the_batch_s_own_statistics_stand_beside_them():
+    made, inputs = layers()
+    found = observe(made, inputs).scalars
+    for name in made:
+        x = inputs[name].double().numpy().swapaxes(0, 1)
+        channels = x.reshape(len(x), -1)
+        for tag, values in (("batch_mean", channels.mean(1)), ("batch_var", channels.var(1))):
+            assert found[f"{tag}/{name}/mean"] == close(values.mean())
+            assert found[f"{tag}/{name}/min"] == close(values.min())
+            assert found[f"{tag}/{name}/max"] == close(values.max())
+
+
+def test_a_layer_that_saw_no_batch_has_no_statistics_of_one():
+    made, inputs = layers()
+    seen = next(iter(made))
+    found = observe(made, {seen: inputs[seen]}).scalars
+    assert {tag.split("/")[1] for tag in found if tag.startswith("batch_")} == {seen}
+
+
 def test_gaps_are_those_to_the_whole_batch_of_before_the_step():
     made, inputs = layers()
     oracle = {name: numpy_gaps(layer, inputs[name]) for name, layer in made.items()}
@@ -177,7 +196,11 @@ def test_chosen_channels_are_traced_in_the_layers_that_have_them():
     found = observe(made, inputs, channels=[0, 2, 11, 12]).scalars
     assert [found[f"running_mean/wide.norm/channel_{c}"] for c in (0, 2, 11)] == [wide[0], wide[2], wide[11]]
     assert [found[f"running_var/flat.norm/channel_{c}"] for c in (0, 2)] == [flat[0], flat[2]]
-    assert sum("channel_" in tag for tag in found) == 2 * (3 + 2)
+    wide_x = inputs["wide.norm"].double().numpy().swapaxes(0, 1)
+    for c in (0, 2, 11):
+        assert found[f"batch_mean/wide.norm/channel_{c}"] == close(wide_x[c].mean())
+        assert found[f"batch_var/wide.norm/channel_{c}"] == close(wide_x[c].var())
+    assert sum("channel_" in tag for tag in found) == 4 * (3 + 2)
 
 
 def test_histograms_count_the_channels_of_before_the_step():
