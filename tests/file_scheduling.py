@@ -37,6 +37,9 @@ class FileScheduling(LoadFileScheduling):
 
     def schedule(self) -> None:
         late = self.collection is not None
+        # Where several workers die at once, one that takes a place is not ready yet when the next one is.
+        unready = [node for node in self.assigned_work if node not in self.registered_collections]
+        kept = {node: self.assigned_work.pop(node) for node in unready}
         with suppress(OSError):
             super().schedule()
         # A worker starts a test once it knows the next one, or that there is none: one that takes a dead
@@ -44,6 +47,7 @@ class FileScheduling(LoadFileScheduling):
         if late:
             with suppress(OSError):
                 super().schedule()
+        self.assigned_work.update(kept)
 
 
 def unfinished(files: dict[str, dict[str, bool]]) -> dict[str, dict[str, bool]]:

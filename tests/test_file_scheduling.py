@@ -48,6 +48,7 @@ class Worker:
     """As much of a worker as the scheduler asks for; what is sent to it, or an error once it is dead."""
 
     shutting_down = False
+    gateway = SimpleNamespace(id="gw", spec="popen")
 
     def __init__(self) -> None:
         self.sent: list[int] = []
@@ -65,9 +66,7 @@ class Worker:
 def test_work_sent_to_a_dead_worker_goes_to_the_next_one() -> None:
     """Its death is noticed only when the scheduler, told of an earlier test's end, gives it the next file."""
     tests = [f"test_{file}.py::test_{number}" for file in "ab" for number in range(3)]
-    options = SimpleNamespace(loadscopereorder=False)
-    config = SimpleNamespace(getvalue=lambda name: ["popen"], option=options)
-    scheduler = FileScheduling(config)  # type: ignore[arg-type]
+    scheduler = scheduling(1)
     first, second = Worker(), Worker()
     start(scheduler, first, tests)
     assert first.sent == [0, 1, 2]
@@ -77,6 +76,32 @@ def test_work_sent_to_a_dead_worker_goes_to_the_next_one() -> None:
     assert scheduler.remove_node(first) == tests[2]  # type: ignore[arg-type]
     start(scheduler, second, tests)
     assert second.sent == [3, 4, 5]
+
+
+def test_a_worker_that_is_not_ready_waits_for_its_files() -> None:
+    """Two die at once; of the two that take their places, one is ready before the other."""
+    tests = [f"test_{file}.py::test_{number}" for file in "abcd" for number in range(3)]
+    scheduler, workers = scheduling(2), [Worker() for _ in range(4)]
+    for worker in workers[:2]:
+        scheduler.add_node(worker)  # type: ignore[arg-type]
+        scheduler.add_node_collection(worker, tests)  # type: ignore[arg-type]
+    scheduler.schedule()
+    crashed = [scheduler.remove_node(worker) for worker in workers[:2]]  # type: ignore[arg-type]
+    for worker in workers[2:]:
+        scheduler.add_node(worker)  # type: ignore[arg-type]
+    for ready in workers[2:]:
+        scheduler.add_node_collection(ready, tests)  # type: ignore[arg-type]
+        scheduler.schedule()
+        assert ready.sent
+    sent = {tests[index] for worker in workers[2:] for index in worker.sent}
+    queued = {test for unit in scheduler.workqueue.values() for test, ended in unit.items() if not ended}
+    assert sent | queued | {str(test) for test in crashed} == set(tests)
+
+
+def scheduling(workers: int) -> FileScheduling:
+    options = SimpleNamespace(loadscopereorder=False)
+    config = SimpleNamespace(getvalue=lambda name: ["popen"] * workers, option=options)
+    return FileScheduling(config)  # type: ignore[arg-type]
 
 
 def start(scheduler: FileScheduling, worker: Worker, tests: list[str]) -> None:

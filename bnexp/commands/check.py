@@ -71,7 +71,9 @@ def _configs(given: Sequence[str], plugins: Sequence[str]) -> list[TrainConfig]:
         )
     named = any(grammar.key(word) == "norm" for word in given)
     names = [] if named else [f"norm={','.join(sorted(groups()['norm']))}"]
-    compositions = [compose(job, plugins) for job in expand([*names, "device=cpu", *given])]
+    keys = {grammar.key(word) for word in given}
+    names += [] if "device" in keys else ["device=cpu"]
+    compositions = [compose(job, plugins) for job in expand([*names, *given])]
     problems = [line for composition in compositions for line in composition.problems]
     if problems:
         raise ConfigError(list(dict.fromkeys(problems)))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
-from bnexp.composition.words import twice
 from bnexp.config import KNOBS
 from bnexp.errors import ConfigError, suggestion
 from bnexp.knobs import KEY, Knob, Range, described, knob
@@ -51,6 +50,9 @@ def eval_knobs(words: Sequence[str]) -> EvalKnobs:
     Raises:
         ConfigError: unknown keys, values of another type, or such as cannot work; holds all of them.
     """
+    # Here and not above: help reads EVAL_KNOBS, and answers without YAML.
+    from bnexp.composition.words import twice
+
     hints = get_type_hints(EvalKnobs)
     problems = twice(words)
     values: dict[str, Any] = {}

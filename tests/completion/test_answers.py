@@ -117,7 +117,7 @@ def test_a_new_verb_appears_by_itself() -> None:
         ("bnexp resume --runs-dir elsewhere ", set()),
         (
             "bnexp plot --what ",
-            {"loss", "activations", "gradients", "running_stats", "percentiles", "metric"},
+            {"loss", "activations", "gradients", "running_stats", "percentiles", "depth", "metric"},
         ),
         ("bnexp runs show la", {"last"}),
         ("bnexp tb norm=gr", {"norm=group"}),

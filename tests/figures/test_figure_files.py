@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
 from bnexp.errors import CheckpointError, ConfigError
-from bnexp.figures.catalog import FIGURES, drawer, write_figure
+from bnexp.figures.catalog import IN_RUNS, drawer, write_figure
 from bnexp.figures.style import PALETTE, file_format, save, styled
 from bnexp.figures.subjects import subjects
 
@@ -25,7 +25,7 @@ def figures(runs, tmp_path_factory):
     """Every figure of two runs, laid out."""
     found = {}
     with styled():
-        for what in FIGURES:
+        for what in IN_RUNS:
             found[what] = drawer(what)(subjects([runs[name] for name in PAIR]), ()).figure
             save(found[what], tmp_path_factory.mktemp("figures") / "figure.png")
             found[what].set_layout_engine("none")  # it stays as it was saved: the next layout would take long
@@ -58,7 +58,7 @@ CHECKS = {"png": assert_png, "svg": assert_svg, "pdf": assert_pdf}
 
 
 @pytest.mark.parametrize("ending", list(CHECKS))
-@pytest.mark.parametrize("what", FIGURES)
+@pytest.mark.parametrize("what", IN_RUNS)
 def test_every_figure_is_a_file_of_every_format(what, ending, figures, tmp_path):
     path = tmp_path / f"figure.{ending}"
     with styled():
@@ -74,14 +74,14 @@ def test_the_same_runs_give_the_same_bytes(ending, runs, tmp_path):
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-@pytest.mark.parametrize("what", FIGURES)
+@pytest.mark.parametrize("what", IN_RUNS)
 def test_text_is_at_least_8_points_at_the_width_of_a_page(what, figures):
     assert figures[what].get_figwidth() == 6.5
     sizes = {text.get_fontsize() for text in figures[what].findobj(Text) if text.get_text().strip()}
     assert min(sizes) >= 8
 
 
-@pytest.mark.parametrize("what", FIGURES)
+@pytest.mark.parametrize("what", IN_RUNS)
 def test_every_outer_axis_is_labelled(what, figures):
     axes = figures[what].axes
     rows = max(one.get_subplotspec().rowspan.start for one in axes)
@@ -92,7 +92,7 @@ def test_every_outer_axis_is_labelled(what, figures):
             assert one.get_ylabel()
 
 
-@pytest.mark.parametrize("what", FIGURES)
+@pytest.mark.parametrize("what", IN_RUNS)
 def test_nothing_covers_a_panel_or_leaves_the_page(what, figures):
     figure = figures[what]
     figure.draw_without_rendering()
