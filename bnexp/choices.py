@@ -176,7 +176,13 @@ ABOUT = ("_as_before_", "_title_")  # what a YAML says of its choice, and what i
 
 def title(group: str, option: object) -> str:
     """Return what people call a choice, such as `batch norm (ours)` for norm=custom: its YAML's `_title_`."""
-    return str(own_values(GROUPS.get(group, group), option).get("_title_", option))
+    return _title(tuple(conf_dirs()), GROUPS.get(group, group), str(option))
+
+
+@lru_cache(maxsize=1024)
+def _title(folders: tuple[Path, ...], folder: str, option: str) -> str:
+    """Look it up once, since a list of runs asks for each of them."""
+    return str(own_values(folder, option).get("_title_", option))
 
 
 def meant(group: str, said: str) -> list[str]:
