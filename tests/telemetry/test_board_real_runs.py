@@ -58,7 +58,8 @@ def expected(folder):
     scalars |= {f"running_gap/{layer}/{which}" for layer in tracking for which in ("mean", "var")}
     summary = ("mean", "min", "max", "channel_0", "channel_1", "channel_2")
     statistics = [f"{buffer}/{layer}" for layer in tracking for buffer in ("running_mean", "running_var")]
-    scalars |= {f"{tag}/{which}" for tag in statistics for which in summary}
+    of_batch = [f"{quantity}/{layer}" for layer in tracking for quantity in ("batch_mean", "batch_var")]
+    scalars |= {f"{tag}/{which}" for tag in (*statistics, *of_batch) for which in summary}
     histograms = {f"activation/{side}" for side in sides} | {f"gradient/{name}" for name in parameters}
     return scalars, histograms | set(statistics)
 
